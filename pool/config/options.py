@@ -1,0 +1,239 @@
+"""What can be configured, and its defaults: one class for each part of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from pool.config.container import ContainerOptions, Options, PortNumber
+from pool.models import ResetLevel
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _level(value: object) -> object:
+    if isinstance(value, str):
+        if value not in {level.label for level in ResetLevel}:
+            raise ValueError("use one of none, soft, hard, recreate")
+        return ResetLevel[value.upper()]
+    return value
+
+
+Level = Annotated[ResetLevel, BeforeValidator(_level)]
+
+
+class TcpProbe(Options):
+    """Connect to a port. On its own it proves little: a port proxy accepts before the server listens."""
+
+    port: PortNumber | None = None
+    """Container port; the first published one by default."""
+    timeout_s: Seconds = 2.0
+    """How long a connection may take."""
+
+
+class HttpProbe(Options):
+    """Ask the server something."""
+
+    port: PortNumber | None = None
+    """Container port; the first published one by default."""
+    path: str = "/"
+    """Path to GET. It must not open a session or change anything."""
+    status: list[Annotated[int, Field(ge=100, le=599)]] = [200, 204]
+    """Answers that mean healthy."""
+    timeout_s: Seconds = 5.0
+    """How long the answer may take."""
+    headers: dict[str, str] = {}
+    """Request headers to send."""
+
+    @field_validator("path")
+    @classmethod
+    def _rooted(cls, value: str) -> str:
+        if not value.startswith("/"):
+            raise ValueError("use a path that begins with /")
+        return value
+
+
+class HealthOptions(Options):
+    """When a container counts as healthy. Probes run in the order TCP, HTTP, engine."""
+
+    interval_s: Seconds = 30.0
+    """Seconds between two checks of one container."""
+    failures: Annotated[int, Field(ge=1, le=100)] = 3
+    """Failures in a row that make a container unhealthy. A container that is not running is so at once."""
+    start_timeout_s: Seconds = 60.0
+    """How long a started container may take until it is healthy."""
+    tcp: TcpProbe | None = TcpProbe()
+    """TCP probe; `null` for a container without a port."""
+    http: HttpProbe | None = None
+    """HTTP probe; none by default, since every server answers differently."""
+
+
+class ResetRecipe(Options):
+    """What a soft reset does inside the container, stage by stage, and what may stay."""
+
+    shell: str = "/bin/sh"
+    """A POSIX shell in the image. `null` in an image without one means: every reset is at least hard."""
+    user: str | None = None
+    """User that the stages run as; root by default, so that nothing of the last user is out of reach."""
+    keep_processes: list[str] = []
+    """Names (`comm`, shell patterns allowed) that survive the reset, besides process 1."""
+    temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*"]  # noqa: S108 - paths in the container
+    """Paths to delete, shell patterns allowed; `/*` also means the hidden files there."""
+    caches: list[str] = []
+    """Paths of caches to delete, like `temporary`."""
+    logs: list[str] = []
+    """Log files to empty; they stay open in their writers."""
+    environment: list[str] = []
+    """Shell commands that put the environment back, each of which must succeed."""
+    validate_with: list[str] = Field(default=[], alias="validate")
+    """Shell commands that must succeed at the end."""
+
+
+class ResetOptions(Options):
+    """Which level follows what, how long each may take, and how the result is verified."""
+
+    on_release: Level = ResetLevel.SOFT
+    """After a lease that passed. `none` lends the container on as it is: only for stateless services."""
+    on_failure: Level = ResetLevel.HARD
+    """After a lease that ended as failed or error."""
+    on_expiry: Level = ResetLevel.HARD
+    """After an expired or lost lease. At least hard: the old user may still be connected."""
+    recipe: ResetRecipe = ResetRecipe()
+    """What a soft reset does."""
+    soft_timeout_s: Seconds = 10.0
+    """Deadline of a soft reset."""
+    hard_timeout_s: Seconds = 60.0
+    """Deadline of a hard reset, until the container is healthy again."""
+    recreate_timeout_s: Seconds = 120.0
+    """Deadline of a recreation, until the container is healthy again."""
+    quarantine_after: Annotated[int, Field(ge=1, le=100)] = 3
+    """Resets that may fail in a row, each through all its levels, before an operator has to look."""
+    verify: bool = True
+    """Compare processes, changed files and temporary files with those of the fresh container."""
+    ignore_files: list[str] = []
+    """Paths (shell patterns) that may differ from the fresh container."""
+    ignore_processes: list[str] = []
+    """Command lines (shell patterns) that may run besides those of the fresh container."""
+
+    @field_validator("on_expiry")
+    @classmethod
+    def _fenced(cls, value: ResetLevel) -> ResetLevel:
+        if value < ResetLevel.HARD:
+            raise ValueError("use hard or recreate: the user of an expired lease may still be connected")
+        return value
+
+
+class LimitOptions(Options):
+    """How long things may take, and how many may wait."""
+
+    ttl_s: Seconds = 15.0
+    """A lease lapses when its holder sends no heartbeat for this long."""
+    claim_ttl_s: Seconds = 5.0
+    """A granted request that its client does not confirm for this long goes to the next one."""
+    lease_timeout_s: Seconds = 120.0
+    """A lease's longest life when the request names none."""
+    max_lease_timeout_s: Seconds = 3600.0
+    """The longest life a request may ask for."""
+    max_wait_s: Seconds = 300.0
+    """The longest wait a request may ask for."""
+    max_queued: Annotated[int, Field(ge=1)] = 10_000
+    """Requests that may wait at once."""
+
+
+class SlotOptions(Options):
+    """One container of a pool, named by hand."""
+
+    id: Name
+    """Stable id, unique in the deployment."""
+    name: Name | None = None
+    """The engine's name for it; derived from the pool's `name` by default."""
+    ports: dict[PortNumber, PortNumber] = {}
+    """Container port → published port, in place of the pool's numbering."""
+
+
+class PoolOptions(Options):
+    """A named, fixed-size set of identical containers."""
+
+    size: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many containers. Give either `size` or `containers`."""
+    containers: list[SlotOptions] | None = None
+    """The containers one by one, where ids, names or ports follow no pattern."""
+    name: str = "{deployment}-{id}"
+    """Pattern of the engine's names, with `{deployment}`, `{pool}`, `{id}` and `{n}`."""
+    advertise_host: str = "127.0.0.1"
+    """Address under which clients reach the published ports."""
+    scheme: Literal["http", "https", "ws", "wss", "tcp"] = "http"
+    """Scheme of the lease's `url`."""
+    aging_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of waiting that make up for one priority class. `null`: strictly by priority."""
+    container: ContainerOptions
+    """How each container is created."""
+    health: HealthOptions = HealthOptions()
+    """When a container counts as healthy."""
+    reset: ResetOptions = ResetOptions()
+    """How a used container becomes as good as new."""
+    limits: LimitOptions = LimitOptions()
+    """Time and number limits."""
+
+    @model_validator(mode="after")
+    def _size_or_containers(self) -> PoolOptions:
+        if (self.size is None) == (self.containers is None):
+            raise ValueError("give either size or containers")
+        if self.containers is not None and not self.containers:
+            raise ValueError("containers: list at least one")
+        try:
+            self.name.format(deployment="d", pool="p", id="i", n=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError("name: use only {deployment}, {pool}, {id} and {n}") from error
+        if not self.container.ports and (self.health.tcp or self.health.http):
+            raise ValueError("health: a container without ports has no TCP or HTTP probe; set health.tcp to null")
+        return self
+
+
+class RedisOptions(Options):
+    """Where the state lives."""
+
+    url: str | None = None
+    """`redis://`, `rediss://` or `unix://`. `null`: a private server, started by whoever needs it first."""
+    state_dir: Path | None = None
+    """Where the private server keeps its socket and data; the user's state directory by default."""
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("use a URL that begins with redis://, rediss:// or unix://")
+        return value
+
+
+class DockerOptions(Options):
+    """The container engine."""
+
+    url: str | None = None
+    """`unix://`, `tcp://` or `ssh://`; the environment's DOCKER_HOST or the local socket by default."""
+    tls_dir: Path | None = None
+    """Directory with `ca.pem`, `cert.pem` and `key.pem` for `tcp://`."""
+    timeout_s: Seconds = 30.0
+    """Deadline of one call to the engine."""
+    start_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Containers that are started at the same time."""
+
+
+class ManagerOptions(Options):
+    """The process that owns the containers."""
+
+    claim_ttl_s: Annotated[float, Field(ge=1, le=60)] = 3.0
+    """A manager silent for this long is replaced by one that stands by."""
+    stop_grace_s: Seconds = 20.0
+    """How long a stopping manager lets resets in progress finish."""
+    reap_interval_s: Seconds = 0.5
+    """How often expired leases and waits are looked for."""
+    reconcile_interval_s: Seconds = 30.0
+    """How often Redis and the engine are compared."""

@@ -1,0 +1,237 @@
+"""Every error the pool raises, in one tree.
+
+::
+
+    PoolError
+    ├── ConfigError            a configuration that cannot be used; names path, value and what is allowed
+    ├── InvalidRequest         a field of a request is wrong; names field, value and what is allowed
+    ├── UnknownPool            no manager ever opened a pool of this name
+    ├── UnknownContainer       the pool has no container of this id
+    ├── RequestConflict        the request id belongs to somebody else, or has already ended
+    ├── Refused                the pool takes no such request now
+    │   ├── AcquireTimeout     nothing became free within ``wait_s``
+    │   ├── QueueFull          more requests wait than the pool's limit
+    │   └── PoolDraining       the pool takes no new request
+    ├── LeaseError
+    │   ├── LeaseLost          the lease ended under its holder: expired, revoked, or its container died
+    │   └── AlreadyReleased    the lease was given back before
+    ├── WrongState             the container is not in a state that allows this
+    ├── ForbiddenTransition    no such move in the table of states; a bug in the caller
+    ├── ClientClosed           the client was closed, or the process forked after it connected
+    ├── StoreError
+    │   ├── StoreUnavailable   nobody answers at the Redis URL
+    │   └── StoreUnsupported   the server cannot run the pool's commands (too old, or without Lua)
+    └── EngineError            the container engine failed
+        ├── EngineUnavailable  the engine does not answer
+        ├── EngineTooOld       the engine's API is older than the pool needs
+        ├── EngineTimeout      the engine did not finish within our deadline
+        ├── ImageMissing       the image is not on the host and could not be pulled
+        ├── PortTaken          another process or container listens on the port
+        ├── NameTaken          a container that is not ours has the name
+        ├── ContainerGone      the container does not exist any more
+        └── ShellBroken        the open shell session in a container ended or went silent
+
+Each carries a ``code`` for programs, a message that names the thing, and a ``hint`` that says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PoolError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        message: What happened, naming the ids involved.
+        hint: What the reader can do about it; empty where the message says it.
+    """
+
+    code: ClassVar[str] = "pool_error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(PoolError):
+    """The configuration cannot be used; ``problems`` holds one line for each fault."""
+
+    code = "config_invalid"
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
+
+
+class InvalidRequest(PoolError):
+    """A field of a request is wrong.
+
+    Args:
+        field: The field's name.
+        value: What was given.
+        allowed: What is allowed, in words.
+    """
+
+    code = "request_invalid"
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+class UnknownPool(PoolError):
+    """No manager ever opened a pool of this name in this Redis."""
+
+    code = "pool_unknown"
+
+
+class UnknownContainer(PoolError):
+    """The pool has no container of this id."""
+
+    code = "container_unknown"
+
+
+class RequestConflict(PoolError):
+    """The request id belongs to somebody else, or the request has already ended."""
+
+    code = "request_conflict"
+
+
+class Refused(PoolError):
+    """The pool takes no such request now; ``retry_after_s`` says when asking again makes sense."""
+
+    code = "refused"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class AcquireTimeout(Refused):
+    """Nothing became free within ``wait_s``."""
+
+    code = "acquire_timeout"
+
+
+class QueueFull(Refused):
+    """As many requests wait as the pool's ``limits.max_queued`` allows."""
+
+    code = "queue_full"
+
+
+class PoolDraining(Refused):
+    """The pool is being drained and takes no new request."""
+
+    code = "pool_draining"
+
+
+class LeaseError(PoolError):
+    """A lease cannot do what was asked of it."""
+
+    code = "lease_error"
+
+
+class LeaseLost(LeaseError):
+    """The lease ended under its holder: it expired, was revoked, or its container died."""
+
+    code = "lease_lost"
+
+
+class AlreadyReleased(LeaseError):
+    """The lease was given back before; whoever holds the container now is unharmed."""
+
+    code = "lease_already_released"
+
+
+class WrongState(PoolError):
+    """The container is not in a state that allows this."""
+
+    code = "wrong_state"
+
+
+class ForbiddenTransition(PoolError):
+    """The table of states has no such move."""
+
+    code = "transition_forbidden"
+
+
+class ClientClosed(PoolError):
+    """The client was closed, or the process forked after it connected."""
+
+    code = "client_closed"
+
+
+class StoreError(PoolError):
+    """Redis could not do its part."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """Nobody answers at the Redis URL."""
+
+    code = "store_unavailable"
+
+
+class StoreUnsupported(StoreError):
+    """The server cannot run the pool's commands: older than 6.2, or without Lua."""
+
+    code = "store_unsupported"
+
+
+class EngineError(PoolError):
+    """The container engine failed."""
+
+    code = "engine_error"
+
+
+class EngineUnavailable(EngineError):
+    """The engine does not answer."""
+
+    code = "engine_unavailable"
+
+
+class EngineTooOld(EngineError):
+    """The engine's API is older than the pool needs."""
+
+    code = "engine_too_old"
+
+
+class EngineTimeout(EngineError):
+    """The engine did not finish within the deadline we gave it."""
+
+    code = "engine_timeout"
+
+
+class ImageMissing(EngineError):
+    """The image is not on the host and could not be pulled."""
+
+    code = "image_missing"
+
+
+class PortTaken(EngineError):
+    """Another process or container listens on the port."""
+
+    code = "port_taken"
+
+
+class NameTaken(EngineError):
+    """A container that is not ours has the name."""
+
+    code = "name_taken"
+
+
+class ContainerGone(EngineError):
+    """The container does not exist any more."""
+
+    code = "container_gone"
+
+
+class ShellBroken(EngineError):
+    """The open shell session in a container ended or went silent."""
+
+    code = "shell_broken"

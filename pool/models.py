@@ -1,0 +1,343 @@
+"""The words of the domain as types: priorities, states and their moves, levels, leases, status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from pool.errors import ForbiddenTransition, InvalidRequest
+
+
+class Priority(IntEnum):
+    """How urgent a request is; the smaller number is served first."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+    @classmethod
+    def parse(cls, value: str | Priority) -> Priority:
+        """Read a priority by name.
+
+        Raises:
+            InvalidRequest: No priority has this name.
+
+        >>> Priority.parse("critical")
+        <Priority.CRITICAL: 0>
+        """
+        if isinstance(value, Priority):
+            return value
+        try:
+            return cls[value.upper()]
+        except (KeyError, AttributeError):
+            raise InvalidRequest("priority", value, "use one of critical, high, normal, low") from None
+
+    @property
+    def label(self) -> str:
+        """The name in lower case, as users write it."""
+        return self.name.lower()
+
+
+class State(StrEnum):
+    """Where a container is in its life."""
+
+    STARTING = "starting"
+    AVAILABLE = "available"
+    ALLOCATED = "allocated"
+    CLEANING = "cleaning"
+    RESETTING = "resetting"
+    UNHEALTHY = "unhealthy"
+    QUARANTINED = "quarantined"
+    STOPPED = "stopped"
+
+
+#: The allowed moves between states. Grants and releases are moves of their own scripts; all others go
+#: through the store's ``transition``, which asks this table.
+TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
+    {
+        State.STARTING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
+        State.AVAILABLE: frozenset(
+            {State.ALLOCATED, State.RESETTING, State.UNHEALTHY, State.QUARANTINED, State.STOPPED, State.STARTING}
+        ),
+        State.ALLOCATED: frozenset({State.AVAILABLE, State.CLEANING, State.RESETTING, State.UNHEALTHY}),
+        State.CLEANING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
+        State.RESETTING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
+        State.UNHEALTHY: frozenset({State.RESETTING, State.STARTING, State.QUARANTINED}),
+        State.QUARANTINED: frozenset({State.RESETTING, State.STOPPED}),
+        State.STOPPED: frozenset({State.STARTING, State.RESETTING}),
+    }
+)
+
+#: States in which a container waits for its manager to do something.
+WORK_STATES = frozenset({State.STARTING, State.CLEANING, State.RESETTING, State.UNHEALTHY})
+
+
+def check_transition(old: State, new: State) -> None:
+    """Refuse a move that the table of states does not have.
+
+    Raises:
+        ForbiddenTransition: The move is not in `TRANSITIONS`.
+    """
+    if new not in TRANSITIONS[old]:
+        allowed = ", ".join(sorted(TRANSITIONS[old]))
+        raise ForbiddenTransition(f"a container cannot go from {old} to {new}", hint=f"from {old} it can go to {allowed}")
+
+
+class ResetLevel(IntEnum):
+    """How thoroughly a container is reset; a higher level includes what the lower ones achieve."""
+
+    NONE = 0
+    SOFT = 1
+    HARD = 3
+    RECREATE = 4
+
+    @property
+    def label(self) -> str:
+        """The name in lower case, as users write it."""
+        return self.name.lower()
+
+
+class ResetReason(StrEnum):
+    """Why a container is reset."""
+
+    ON_START = "on_start"
+    ON_RELEASE = "on_release"
+    ON_EXPIRY = "on_expiry"
+    ON_HEALTH_FAILURE = "on_health_failure"
+    MANUAL = "manual"
+
+
+class Outcome(StrEnum):
+    """How the work under a lease ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+
+    @classmethod
+    def parse(cls, value: str | Outcome) -> Outcome:
+        """Read an outcome by name.
+
+        Raises:
+            InvalidRequest: No outcome has this name.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            raise InvalidRequest("outcome", value, "use one of passed, failed, error") from None
+
+
+class RequestState(StrEnum):
+    """Where a request is in its life."""
+
+    WAITING = "waiting"
+    GRANTED = "granted"  # handed over, not yet confirmed by the client
+    LEASED = "leased"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """What a client needs to reach a container.
+
+    Attributes:
+        id: Stable id within the deployment, such as ``playwright-1``.
+        name: The engine's name for the container.
+        host: Address under which the published ports are reachable.
+        ports: Container port → published port.
+        labels: The labels that the configuration gives the container.
+        url: Base URL of the container's first port.
+        generation: Rises by one each time the container behind the id is recreated.
+    """
+
+    id: str
+    name: str
+    host: str
+    ports: Mapping[int, int]
+    url: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseData:
+    """A granted lease as Redis holds it. Times are seconds since the epoch by the clock of Redis.
+
+    Attributes:
+        token: Secret that proves who holds the lease; never log it.
+        fence: Rises with every grant of the container.
+        ttl_s: The lease lapses when no heartbeat arrives for this long.
+        deadline_at: The lease ends then, heartbeats or not.
+        waited_s: From the request to the grant.
+    """
+
+    pool: str
+    request_id: str
+    container: ContainerInfo
+    owner: str
+    priority: Priority
+    fence: int
+    token: str = field(repr=False)
+    granted_at: float
+    expires_at: float
+    deadline_at: float
+    ttl_s: float
+    waited_s: float
+
+    @property
+    def url(self) -> str:
+        """Base URL of the leased container."""
+        return self.container.url
+
+    @property
+    def ref(self) -> str:
+        """The lease as one secret string that `LeaseRef.parse` reads back."""
+        return str(LeaseRef(self.pool, self.container.id, self.fence, self.token))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the lease as plain JSON types, token included."""
+        from datetime import UTC, datetime
+
+        def moment(seconds: float) -> str:
+            return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+        container = self.container
+        return {
+            "id": self.request_id,
+            "pool": self.pool,
+            "container": {
+                "id": container.id,
+                "name": container.name,
+                "host": container.host,
+                "ports": {str(inside): outside for inside, outside in container.ports.items()},
+                "labels": dict(container.labels),
+                "generation": container.generation,
+            },
+            "url": self.url,
+            "owner": self.owner,
+            "priority": self.priority.label,
+            "fence": self.fence,
+            "token": self.token,
+            "ref": self.ref,
+            "granted_at": moment(self.granted_at),
+            "expires_at": moment(self.expires_at),
+            "deadline_at": moment(self.deadline_at),
+            "ttl_s": self.ttl_s,
+            "waited_s": round(self.waited_s, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRef:
+    """The part of a lease that its holder proves it with."""
+
+    pool: str
+    container_id: str
+    fence: int
+    token: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.container_id}/{self.fence}/{self.token}"
+
+    @classmethod
+    def parse(cls, text: str) -> LeaseRef:
+        """Read what `str` wrote.
+
+        Raises:
+            InvalidRequest: The text is not a lease reference.
+        """
+        parts = text.strip().split("/")
+        if len(parts) != 4 or not all(parts) or not parts[2].isdigit():
+            raise InvalidRequest("lease", "…", "give the `ref` that acquire printed: pool/container/fence/token")
+        return cls(parts[0], parts[1], int(parts[2]), parts[3])
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """A container as the store knows it. Times are seconds since the epoch by the clock of Redis.
+
+    Attributes:
+        revision: Rises with every change of state; a compare-and-set names the one it read.
+        since: When the container entered its state.
+        reason: Why it is being reset, while it is.
+        level: The reset level reached so far, while it is reset; it never falls during one reset.
+        failures: Resets that failed in a row.
+        uses: Leases since the container was created.
+        owner: Who holds it, while it is leased.
+    """
+
+    info: ContainerInfo
+    state: State
+    revision: int
+    fence: int
+    since: float
+    spec: str = ""
+    reason: ResetReason | None = None
+    outcome: Outcome | None = None
+    level: ResetLevel = ResetLevel.NONE
+    failures: int = 0
+    uses: int = 0
+    note: str = ""
+    owner: str = ""
+    request_id: str = ""
+    priority: Priority | None = None
+    granted_at: float | None = None
+    expires_at: float | None = None
+    deadline_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The container's stable id."""
+        return self.info.id
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """A request in the queue."""
+
+    request_id: str
+    owner: str
+    priority: Priority
+    position: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """One pool at one moment; ``at`` is seconds since the epoch by the clock of Redis."""
+
+    pool: str
+    at: float
+    incarnation: str
+    draining: bool
+    manager: str
+    containers: tuple[ContainerRecord, ...]
+    queue: tuple[WaitingRequest, ...]
+
+    def count(self, state: State) -> int:
+        """How many containers are in a state."""
+        return sum(container.state is state for container in self.containers)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a pool's audit and event stream.
+
+    Attributes:
+        id: The stream's id, rising.
+        at: Seconds since the epoch by the clock of Redis.
+        type: Dotted name, such as ``lease.granted``.
+        fields: Facts, all strings.
+    """
+
+    id: str
+    at: float
+    type: str
+    fields: Mapping[str, str]
