@@ -161,6 +161,10 @@ class ShellSession(Protocol):
         """End the shell. May be called twice."""
 
     @property
+    def pid(self) -> int:
+        """Process id of the shell on the engine's host, as `Runtime.processes` shows it."""
+
+    @property
     def alive(self) -> bool:
         """False once the session is known to be broken or closed."""
 
