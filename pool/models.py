@@ -199,7 +199,7 @@ class LeaseData:
     @property
     def ref(self) -> str:
         """The lease as one secret string that `LeaseRef.parse` reads back."""
-        return str(LeaseRef(self.pool, self.container.id, self.fence, self.token))
+        return str(LeaseRef(self.pool, self.request_id, self.fence, self.token))
 
     def to_json(self) -> dict[str, Any]:
         """Return the lease as plain JSON types, token included."""
@@ -239,12 +239,12 @@ class LeaseRef:
     """The part of a lease that its holder proves it with."""
 
     pool: str
-    container_id: str
+    request_id: str
     fence: int
     token: str = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.pool}/{self.container_id}/{self.fence}/{self.token}"
+        return f"{self.pool}/{self.request_id}/{self.fence}/{self.token}"
 
     @classmethod
     def parse(cls, text: str) -> LeaseRef:
@@ -255,7 +255,7 @@ class LeaseRef:
         """
         parts = text.strip().split("/")
         if len(parts) != 4 or not all(parts) or not parts[2].isdigit():
-            raise InvalidRequest("lease", "…", "give the `ref` that acquire printed: pool/container/fence/token")
+            raise InvalidRequest("lease", "…", "give the `ref` that acquire printed: pool/request/fence/token")
         return cls(parts[0], parts[1], int(parts[2]), parts[3])
 
 

@@ -1,1 +1,22 @@
-"""."""
+"""The state in Redis: the only part of the pool that knows keys and scripts."""
+
+from __future__ import annotations
+
+from pool.store.connection import Connection, check_pool_name
+from pool.store.events import read_events
+from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, RequestSpec, Waiting, pool_names
+from pool.store.wake import WakeListener
+
+__all__ = [
+    "Claim",
+    "Connection",
+    "Grant",
+    "PoolSettings",
+    "PoolStore",
+    "RequestSpec",
+    "Waiting",
+    "WakeListener",
+    "check_pool_name",
+    "pool_names",
+    "read_events",
+]

@@ -1,0 +1,191 @@
+-- Put before every command by pool.scripts.
+--
+-- KEYS[1] is always the pool's meta key, `cp:{pool}:meta`. Every other key is derived from it; the braces keep all
+-- of a pool in one Cluster slot. ARGV[1] is always a clock in microseconds for tests; empty: the server's own.
+--
+--   meta      hash   incarnation, settings, and the clock (tick, offset). Missing: the pool was never opened
+--   ids       set    the containers
+--   c:<id>    hash   a container, and its lease: one set of lease fields, so a second lease cannot be written
+--   ready     zset   available container -> since
+--   exp       zset   allocated container -> when its lease expires
+--   work      zset   container that waits for a manager -> since
+--   q         zset   waiting request -> arrival + priority x weight
+--   wdl       zset   waiting request -> when its wait ends
+--   r:<req>   hash   a request, for its waiter and so that a command may be sent twice; has a TTL
+--   own       zset   client process -> until when it counts as alive
+--   in:<proc> list   wake-up hints for a process (`manager`: for the manager); has a TTL
+--   mgr       hash   the active manager
+--   events    stream what happened, trimmed
+local META = KEYS[1]
+local P = string.sub(META, 1, -5)
+local call = redis.call
+
+local HINT_TTL_MS = 60000
+local ENDED_TTL_MS = 3600000
+local EVENTS_KEPT = '20000'
+local INDEX = {
+  available = 'ready', allocated = 'exp',
+  starting = 'work', cleaning = 'work', resetting = 'work', unhealthy = 'work',
+}
+local LEASE_FIELDS = {
+  'request', 'token', 'owner', 'process', 'priority', 'ttl', 'confirmed',
+  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at',
+}
+
+local function int(n) return string.format('%.0f', n) end
+
+-- The pool's clock: strictly rising, in microseconds. It follows the server's; when that steps back by more than a
+-- second (failover, NTP), the pool's goes on from where it was at the same pace, until the server's has caught up.
+local function tick()
+  local raw
+  if ARGV[1] ~= '' then
+    raw = tonumber(ARGV[1])
+  else
+    local t = call('TIME')
+    raw = tonumber(t[1]) * 1000000 + tonumber(t[2])
+  end
+  local clock = call('HMGET', META, 'tick', 'offset')
+  local last, offset = tonumber(clock[1] or '0'), tonumber(clock[2] or '0')
+  local now, moved = raw + offset, offset
+  if raw > last then
+    now, moved = raw, 0
+  elseif now <= last then
+    if last - now > 1000000 then moved = last + 1 - raw end
+    now = last + 1
+  end
+  call('HSET', META, 'tick', int(now))
+  if moved ~= offset then call('HSET', META, 'offset', int(moved)) end
+  return now
+end
+
+local function emit(now, type, ...)
+  call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', type, 'at', int(now), ...)
+end
+
+-- Tell a process that something happened to a request. State is the truth, so losing a hint loses only time.
+local function hint(process, text)
+  local key = P .. 'in:' .. process
+  call('RPUSH', key, text)
+  call('LTRIM', key, -1000, -1)
+  call('PEXPIRE', key, HINT_TTL_MS)
+end
+
+-- The one writer of a container's state: hash and index change together.
+local function enter(id, state, now, score)
+  local index = INDEX[state]
+  for _, name in ipairs({'ready', 'exp', 'work'}) do
+    if name == index then
+      call('ZADD', P .. name, int(score or now), id)
+    else
+      call('ZREM', P .. name, id)
+    end
+  end
+  call('HSET', P .. 'c:' .. id, 'state', state, 'revision', int(now), 'since', int(now))
+  if index == 'work' then hint('manager', id) end
+end
+
+-- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at.
+-- An unconfirmed grant lapses after the claim ttl; a confirmed one lives by heartbeats until its deadline.
+local function grant(id, request, r, now, confirmed, claim_ttl)
+  local deadline = now + r.timeout
+  local expires = math.min(now + (confirmed and r.ttl or claim_ttl), deadline)
+  local fence = int(now)
+  enter(id, 'allocated', now, expires)
+  call('HSET', P .. 'c:' .. id,
+    'fence', fence, 'request', request, 'token', r.token, 'owner', r.owner, 'process', r.process,
+    'priority', r.priority, 'ttl', int(r.ttl), 'confirmed', confirmed and '1' or '0',
+    'enqueued_at', int(r.enqueued_at), 'granted_at', fence, 'expires_at', int(expires), 'deadline_at', int(deadline))
+  local key = P .. 'r:' .. request
+  call('HSET', key, 'state', confirmed and 'leased' or 'granted', 'container', id, 'fence', fence)
+  call('PEXPIRE', key, int(r.timeout / 1000 + ENDED_TTL_MS))
+  emit(now, 'lease.granted', 'container', id, 'request', request, 'owner', r.owner, 'priority', r.priority,
+    'fence', fence, 'waited_us', int(now - r.enqueued_at))
+end
+
+-- Write how a request ended, for whoever asks again.
+local function conclude(request, state)
+  local key = P .. 'r:' .. request
+  call('HSET', key, 'state', state)
+  call('PEXPIRE', key, ENDED_TTL_MS)
+end
+
+-- Take a waiting request out of the queue and tell its client how it ended.
+local function dequeue(request, state, now)
+  call('ZREM', P .. 'q', request)
+  call('ZREM', P .. 'wdl', request)
+  local r = call('HMGET', P .. 'r:' .. request, 'state', 'owner', 'process')
+  if r[1] ~= 'waiting' then return end
+  conclude(request, state)
+  emit(now, 'request.' .. state, 'request', request, 'owner', r[2])
+  hint(r[3], request)
+end
+
+local function alive(process, now)
+  local until_ = call('ZSCORE', P .. 'own', process)
+  return until_ and tonumber(until_) > now
+end
+
+-- Give a clean container to the best live waiter, in this very step; if there is none, it is available.
+local function settle(id, now)
+  call('HDEL', P .. 'c:' .. id, 'reason', 'level', 'outcome', 'note')
+  while true do
+    local request = call('ZRANGE', P .. 'q', 0, 0)[1]
+    if not request then break end
+    local v = call('HMGET', P .. 'r:' .. request,
+      'state', 'owner', 'process', 'priority', 'token', 'ttl', 'timeout', 'enqueued_at', 'wait_until')
+    if v[1] ~= 'waiting' or tonumber(v[9]) <= now then
+      dequeue(request, 'timed_out', now)
+    elseif not alive(v[3], now) then
+      dequeue(request, 'lost', now)
+    else
+      call('ZREM', P .. 'q', request)
+      call('ZREM', P .. 'wdl', request)
+      local r = {owner = v[2], process = v[3], priority = v[4], token = v[5],
+        ttl = tonumber(v[6]), timeout = tonumber(v[7]), enqueued_at = tonumber(v[8])}
+      grant(id, request, r, now, false, tonumber(call('HGET', META, 'claim_ttl')))
+      hint(r.process, request)
+      return request
+    end
+  end
+  enter(id, 'available', now)
+  emit(now, 'container.available', 'container', id)
+  return false
+end
+
+-- End the lease of a container: the request's record says how, the container goes to `state` with the facts given.
+local function finish(id, state, request_state, now, ...)
+  local key = P .. 'c:' .. id
+  local v = call('HMGET', key, 'request', 'owner', 'fence', 'granted_at')
+  call('HDEL', key, unpack(LEASE_FIELDS))
+  call('HINCRBY', key, 'uses', 1)
+  call('HSET', key, 'level', '0', ...)
+  conclude(v[1], request_state)
+  emit(now, 'lease.' .. request_state, 'container', id, 'request', v[1], 'owner', v[2], 'fence', v[3],
+    'held_us', int(now - tonumber(v[4])), ...)
+  enter(id, state, now)
+end
+
+-- Find the container that a lease still holds, or why it holds none: released, lost, … or gone.
+local function held_by(request, fence, token)
+  local r = call('HMGET', P .. 'r:' .. request, 'state', 'container', 'fence', 'token')
+  if not r[1] then return nil, 'gone' end
+  if r[3] ~= fence or r[4] ~= token then return nil, 'stale' end
+  if r[1] ~= 'leased' and r[1] ~= 'granted' then return nil, r[1] end
+  local c = call('HMGET', P .. 'c:' .. r[2], 'state', 'fence', 'token')
+  if c[1] ~= 'allocated' or c[2] ~= fence or c[3] ~= token then return nil, 'lost' end
+  return r[2]
+end
+
+-- Confirm a grant if that is still due, and reply with the lease as the container's hash has it.
+local function lease_reply(id, now)
+  local key = P .. 'c:' .. id
+  local v = call('HMGET', key, 'confirmed', 'ttl', 'deadline_at', 'request')
+  if v[1] == '0' then
+    local expires = math.min(now + tonumber(v[2]), tonumber(v[3]))
+    call('HSET', key, 'confirmed', '1', 'expires_at', int(expires))
+    call('ZADD', P .. 'exp', int(expires), id)
+    call('HSET', P .. 'r:' .. v[4], 'state', 'leased')
+    emit(now, 'lease.confirmed', 'container', id, 'request', v[4])
+  end
+  return {'leased', int(now), call('HGETALL', key)}
+end

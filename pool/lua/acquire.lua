@@ -1,0 +1,55 @@
+-- Grant a container at once, or put the request into the queue: one round trip either way.
+-- Sent twice it gives the same answer: the record r:<request> remembers it.
+-- A ready container means an empty queue, since whatever makes a container available serves the queue first;
+-- so taking a ready one never overtakes a waiter.
+-- KEYS: meta
+-- ARGV: clock, request, token, owner, process, liveness, priority, wait, ttl, timeout
+-- Returns: {'leased', now, container hash} | {'waiting', position} | {'busy'} | {'unknown_pool'} | {'draining'}
+--          | {'conflict'} | {'ended', state} | {'queue_full', limit} | {'limit', field, limit}
+local clock, request, token, owner, process, liveness, priority, wait, ttl, timeout = unpack(ARGV)
+
+local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining')
+if not m[1] then return {'unknown_pool'} end
+wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
+
+local key = P .. 'r:' .. request
+local prior = call('HMGET', key, 'state', 'owner', 'fence', 'token')
+if prior[1] then
+  if prior[1] == 'cancelled' then return {'ended', 'cancelled'} end
+  if prior[2] ~= owner then return {'conflict'} end
+  if prior[1] == 'waiting' then
+    call('HSET', key, 'process', process)
+    call('ZADD', P .. 'own', 'GT', int(tick() + tonumber(liveness)), process)
+    return {'waiting', call('ZRANK', P .. 'q', request) + 1}
+  end
+  local id, ended = held_by(request, prior[3], prior[4])
+  if not id then return {'ended', ended} end
+  return lease_reply(id, tick())
+end
+
+if m[8] then return {'draining'} end
+if wait > tonumber(m[6]) then return {'limit', 'wait_s', m[6]} end
+if timeout > tonumber(m[5]) then return {'limit', 'timeout_s', m[5]} end
+if ttl == 0 then ttl = tonumber(m[3]) end
+if timeout == 0 then timeout = tonumber(m[4]) end
+
+local now = tick()
+local id = call('ZRANGE', P .. 'ready', 0, 0)[1]
+if not id then
+  if wait <= 0 then return {'busy'} end
+  if call('ZCARD', P .. 'q') >= tonumber(m[7]) then return {'queue_full', m[7]} end
+end
+
+call('HSET', key, 'state', 'waiting', 'owner', owner, 'process', process, 'priority', priority, 'token', token,
+  'ttl', int(ttl), 'timeout', int(timeout), 'enqueued_at', int(now), 'wait_until', int(now + wait))
+if id then
+  grant(id, request, {owner = owner, process = process, priority = priority, token = token,
+    ttl = ttl, timeout = timeout, enqueued_at = now}, now, true)
+  return lease_reply(id, now)
+end
+call('PEXPIRE', key, int((wait + timeout) / 1000 + ENDED_TTL_MS))
+call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), process)
+call('ZADD', P .. 'wdl', int(now + wait), request)
+call('ZADD', P .. 'q', int(now + tonumber(priority) * tonumber(m[2])), request)
+emit(now, 'request.queued', 'request', request, 'owner', owner, 'priority', priority)
+return {'waiting', call('ZRANK', P .. 'q', request) + 1}

@@ -1,0 +1,37 @@
+-- Bring indexes and hashes into step, forget containers that left the configuration, and serve the queue.
+-- A container that left while leased is forgotten once it is given back and this runs again.
+-- KEYS: meta
+-- ARGV: clock, containers...
+-- Returns: {{containers unknown to Redis}, {containers forgotten}}
+local clock = ARGV[1]
+
+local now = tick()
+local wanted, unknown, forgotten = {}, {}, {}
+for i = 2, #ARGV do
+  wanted[ARGV[i]] = true
+  if call('HEXISTS', P .. 'c:' .. ARGV[i], 'state') == 0 then unknown[#unknown + 1] = ARGV[i] end
+end
+for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
+  local key = P .. 'c:' .. id
+  local v = call('HMGET', key, 'state', 'expires_at')
+  if not v[1] or (not wanted[id] and v[1] ~= 'allocated') then
+    call('DEL', key)
+    call('SREM', P .. 'ids', id)
+    for _, name in ipairs({'ready', 'exp', 'work'}) do call('ZREM', P .. name, id) end
+    forgotten[#forgotten + 1] = id
+    emit(now, 'container.forgotten', 'container', id)
+  else
+    for _, name in ipairs({'ready', 'exp', 'work'}) do
+      if INDEX[v[1]] ~= name then
+        call('ZREM', P .. name, id)
+      elseif not call('ZSCORE', P .. name, id) then
+        call('ZADD', P .. name, name == 'exp' and v[2] or int(now), id)
+      end
+    end
+  end
+end
+while call('ZCARD', P .. 'q') > 0 do
+  local id = call('ZRANGE', P .. 'ready', 0, 0)[1]
+  if not id or not settle(id, tick()) then break end
+end
+return {unknown, forgotten}

@@ -1,0 +1,122 @@
+"""From the replies of the Lua commands to the types of `pool.models`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pool.models import (
+    ContainerInfo,
+    ContainerRecord,
+    LeaseData,
+    Outcome,
+    PoolStatus,
+    Priority,
+    ResetLevel,
+    ResetReason,
+    State,
+    WaitingRequest,
+)
+
+
+def pairs(flat: Sequence[str]) -> dict[str, str]:
+    """Turn `[key, value, …]` into a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def seconds(microseconds: str | int) -> float:
+    """Turn the store's microseconds into seconds."""
+    return int(microseconds) / 1e6
+
+
+def dump_info(info: ContainerInfo) -> str:
+    """Write what clients need to reach a container."""
+    return json.dumps(
+        {
+            "id": info.id,
+            "name": info.name,
+            "host": info.host,
+            "ports": dict(info.ports),
+            "url": info.url,
+            "labels": dict(info.labels),
+        }
+    )
+
+
+def load_info(text: str, generation: str) -> ContainerInfo:
+    """Read what `dump_info` wrote."""
+    data = json.loads(text)
+    data["ports"] = {int(inside): outside for inside, outside in data["ports"].items()}
+    return ContainerInfo(**data, generation=int(generation))
+
+
+def lease(pool: str, flat: Sequence[str]) -> LeaseData:
+    """Read a lease from its container's hash."""
+    fields = pairs(flat)
+    return LeaseData(
+        pool=pool,
+        request_id=fields["request"],
+        container=load_info(fields["info"], fields["generation"]),
+        owner=fields["owner"],
+        priority=Priority(int(fields["priority"])),
+        fence=int(fields["fence"]),
+        token=fields["token"],
+        granted_at=seconds(fields["granted_at"]),
+        expires_at=seconds(fields["expires_at"]),
+        deadline_at=seconds(fields["deadline_at"]),
+        ttl_s=seconds(fields["ttl"]),
+        waited_s=seconds(int(fields["granted_at"]) - int(fields["enqueued_at"])),
+    )
+
+
+def container(fields: Mapping[str, str]) -> ContainerRecord:
+    """Read a container's hash."""
+
+    def moment(name: str) -> float | None:
+        return seconds(fields[name]) if name in fields else None
+
+    return ContainerRecord(
+        info=load_info(fields["info"], fields["generation"]),
+        state=State(fields["state"]),
+        revision=int(fields["revision"]),
+        fence=int(fields["fence"]),
+        since=seconds(fields["since"]),
+        spec=fields.get("spec", ""),
+        reason=ResetReason(fields["reason"]) if "reason" in fields else None,
+        outcome=Outcome(fields["outcome"]) if "outcome" in fields else None,
+        level=ResetLevel(int(fields.get("level", "0"))),
+        failures=int(fields.get("failures", "0")),
+        uses=int(fields.get("uses", "0")),
+        note=fields.get("note", ""),
+        owner=fields.get("owner", ""),
+        request_id=fields.get("request", ""),
+        priority=Priority(int(fields["priority"])) if "priority" in fields else None,
+        granted_at=moment("granted_at"),
+        expires_at=moment("expires_at"),
+        deadline_at=moment("deadline_at"),
+    )
+
+
+def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
+    """Read the reply of the snapshot command."""
+    now, meta_flat, manager, containers, queue = reply
+    meta = pairs(meta_flat)
+    return PoolStatus(
+        pool=pool,
+        at=seconds(now),
+        incarnation=meta["incarnation"],
+        draining="draining" in meta,
+        manager=manager,
+        containers=tuple(container(pairs(flat)) for flat in containers),
+        queue=tuple(
+            WaitingRequest(
+                request_id=request,
+                owner=owner,
+                priority=Priority(int(priority)),
+                position=position,
+                waited_s=seconds(int(now) - int(enqueued_at)),
+            )
+            for position, (request, owner, priority, enqueued_at) in enumerate(queue, start=1)
+        ),
+    )

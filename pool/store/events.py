@@ -1,0 +1,27 @@
+"""Reading a pool's event stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.models import Event
+from pool.store.connection import Connection
+
+
+async def read_events(connection: Connection, pool: str, *, after: str = "-", count: int = 1000) -> list[Event]:
+    """Return events of a pool, oldest first.
+
+    Args:
+        connection: Where to read.
+        pool: The pool's name.
+        after: The id of the last event already known; `-` for the beginning of what is kept.
+        count: How many at most.
+    """
+    start = "-" if after == "-" else f"({after}"
+    async with connection.plain() as redis:
+        entries: Any = await redis.xrange(f"cp:{{{pool}}}:events", start, "+", count=count)
+    events = []
+    for entry_id, fields in entries:
+        facts: dict[str, str] = dict(fields)
+        events.append(Event(id=entry_id, type=facts.pop("type"), at=int(facts.pop("at")) / 1e6, fields=facts))
+    return events

@@ -1,0 +1,324 @@
+"""One typed method for each Lua command of a pool. Seconds outside, microseconds inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pool.config import PoolOptions
+from pool.errors import (
+    AcquireTimeout,
+    AlreadyReleased,
+    InvalidRequest,
+    LeaseLost,
+    PoolDraining,
+    QueueFull,
+    RequestConflict,
+    UnknownPool,
+)
+from pool.models import (
+    ContainerInfo,
+    ContainerRecord,
+    LeaseData,
+    LeaseRef,
+    Outcome,
+    PoolStatus,
+    Priority,
+    RequestState,
+    ResetLevel,
+    State,
+    check_transition,
+)
+from pool.store import decode
+from pool.store.connection import POOLS_KEY, Connection, check_pool_name
+
+#: Distance between two priority classes where priority is strict: longer than any queue lives, and the largest
+#: score (now + 3 times this) stays below 2^53, where a double still holds every microsecond.
+_STRICT_WEIGHT_US = 10**15
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What the commands themselves need to know of a pool's configuration."""
+
+    fields: Mapping[str, str]
+
+    @classmethod
+    def of(cls, options: PoolOptions) -> PoolSettings:
+        """Read them from the pool's options."""
+        limits = options.limits
+        weight = _STRICT_WEIGHT_US if options.aging_s is None else _us(options.aging_s)
+        return cls(
+            {
+                "weight": str(weight),
+                "ttl": str(_us(limits.ttl_s)),
+                "claim_ttl": str(_us(limits.claim_ttl_s)),
+                "timeout": str(_us(limits.lease_timeout_s)),
+                "max_timeout": str(_us(limits.max_lease_timeout_s)),
+                "max_wait": str(_us(limits.max_wait_s)),
+                "max_queued": str(limits.max_queued),
+                "hand_over": str(int(options.reset.on_release is ResetLevel.NONE)),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSpec:
+    """A request as its client sends it. A `ttl_s` or `timeout_s` of 0 means the pool's default."""
+
+    request_id: str
+    token: str = field(repr=False)
+    owner: str
+    process: str
+    priority: Priority
+    wait_s: float
+    ttl_s: float = 0.0
+    timeout_s: float = 0.0
+    liveness_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The request has its lease."""
+
+    lease: LeaseData
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits; `position` 1 is served next."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whether we lead a pool, and who does if not us."""
+
+    leading: bool
+    leader: str
+
+
+class PoolStore:
+    """The commands of one pool.
+
+    Every command may be sent twice; where that shows in the answer, the method accounts for it.
+    """
+
+    def __init__(self, connection: Connection, pool: str) -> None:
+        self.connection = connection
+        self.pool = check_pool_name(pool)
+        self._meta = f"cp:{{{pool}}}:meta"
+
+    async def _run(self, name: str, *arguments: str | int) -> Any:
+        reply, _ = await self.connection.run(name, self._meta, arguments)
+        return reply
+
+    # Requests and leases
+
+    async def acquire(self, request: RequestSpec) -> Grant | Waiting:
+        """Take a container at once, or enter the queue.
+
+        Raises:
+            UnknownPool, PoolDraining, QueueFull, RequestConflict: The pool does not take the request.
+            InvalidRequest: It asks for more than the pool's limits allow.
+            AcquireTimeout: `wait_s` is 0 and nothing is free.
+        """
+        reply = await self._run(
+            "acquire", request.request_id, request.token, request.owner, request.process, _us(request.liveness_s),
+            int(request.priority), _us(request.wait_s), _us(request.ttl_s), _us(request.timeout_s),
+        )  # fmt: skip
+        if reply[0] == "leased":
+            return Grant(decode.lease(self.pool, reply[2]))
+        if reply[0] == "waiting":
+            return Waiting(int(reply[1]))
+        raise self._refusal(request, reply)
+
+    def _refusal(self, request: RequestSpec, reply: Sequence[str]) -> Exception:
+        match reply:
+            case ["unknown_pool"]:
+                return self._unknown()
+            case ["busy"]:
+                return AcquireTimeout(f"no container of pool {self.pool!r} is free", hint="give wait_s to wait for one")
+            case ["draining"]:
+                return PoolDraining(f"pool {self.pool!r} is draining and takes no new request", retry_after_s=30)
+            case ["queue_full", limit]:
+                return QueueFull(
+                    f"{limit} requests wait for pool {self.pool!r} already", hint="limits.max_queued is how many may"
+                )
+            case ["limit", name, limit]:
+                given = {"wait_s": request.wait_s, "timeout_s": request.timeout_s}[name]
+                return InvalidRequest(name, given, f"pool {self.pool!r} allows at most {int(limit) / 1e6:g}")
+            case ["conflict"]:
+                return RequestConflict(
+                    f"request id {request.request_id!r} belongs to another owner than {request.owner!r}",
+                    hint="choose an id that nobody else uses, or none",
+                )
+            case ["ended", state]:
+                return RequestConflict(
+                    f"request {request.request_id!r} has already ended: {state}", hint="ask again under a new id"
+                )
+        raise AssertionError(f"acquire.lua does not reply {reply!r}")
+
+    def _unknown(self) -> UnknownPool:
+        return UnknownPool(
+            f"pool {self.pool!r} does not exist at {self.connection.url}",
+            hint="`poolctl status` lists the pools; `poolctl serve CONFIG` opens those of a configuration",
+        )
+
+    async def collect(
+        self, process: str, requests: Sequence[str], *, liveness_s: float
+    ) -> list[Grant | RequestState | None]:
+        """Ask what became of requests; confirm those that were granted. None where Redis knows nothing of one."""
+        replies = await self._run("collect", process, _us(liveness_s), *requests)
+        if not replies:
+            return [None] * len(requests)
+        answers: list[Grant | RequestState | None] = []
+        for reply in replies:
+            if reply[0] == "leased":
+                answers.append(Grant(decode.lease(self.pool, reply[2])))
+            else:
+                answers.append(None if reply[0] in ("gone", "stale") else RequestState(reply[0]))
+        return answers
+
+    async def heartbeat(
+        self, process: str, leases: Sequence[tuple[str, int, str]], *, liveness_s: float
+    ) -> list[float | None]:
+        """Keep a process and its leases `(request id, fence, token)` alive.
+
+        Returns:
+            For each lease when it expires, in seconds by the clock of Redis; None where it is lost.
+        """
+        flat = [part for lease in leases for part in lease]
+        replies = await self._run("heartbeat", process, _us(liveness_s), *flat)
+        return [int(expiry) / 1e6 if expiry != "0" else None for expiry in replies]
+
+    async def release(self, ref: LeaseRef, outcome: Outcome) -> None:
+        """Give a lease back.
+
+        Raises:
+            AlreadyReleased: It was given back before.
+            LeaseLost: It had ended otherwise, or is not known.
+        """
+        reply, resent = await self.connection.run(
+            "release", self._meta, (ref.request_id, ref.fence, ref.token, outcome.value)
+        )
+        if reply == "released" or (reply == "released_before" and resent):
+            return
+        if reply == "released_before":
+            raise AlreadyReleased(f"the lease of request {ref.request_id!r} was released before")
+        raise LeaseLost(
+            f"the lease of request {ref.request_id!r} in pool {self.pool!r} is not held any more ({reply})",
+            hint="it expired, was revoked, or never was; the container belongs to somebody else by now",
+        )
+
+    async def cancel(self, request_id: str, token: str) -> str:
+        """Withdraw a request; what it was granted meanwhile goes on to the next one.
+
+        Returns:
+            `cancelled`, `released` where it had become a lease, or how it had ended before.
+
+        Raises:
+            RequestConflict: The request is not the caller's.
+        """
+        reply = str(await self._run("cancel", request_id, token))
+        if reply == "conflict":
+            raise RequestConflict(f"request {request_id!r} is not yours to cancel")
+        return reply
+
+    async def reap(self, *, limit: int = 100) -> tuple[int, int, int]:
+        """End what outlived its time; returns how many waits, unconfirmed grants and leases."""
+        waits, grants, leases = await self._run("reap", limit)
+        return int(waits), int(grants), int(leases)
+
+    # Containers
+
+    async def open(self, settings: PoolSettings, incarnation: str) -> tuple[bool, str]:
+        """Create the pool if it is unknown, write its settings; returns whether it was created, and its incarnation."""
+        flat = [part for pair in settings.fields.items() for part in pair]
+        created, incarnation = await self._run("open", incarnation, *flat)
+        async with self.connection.plain() as redis:
+            await redis.sadd(POOLS_KEY, self.pool)
+        return bool(created), incarnation
+
+    async def register(self, info: ContainerInfo, *, spec: str, state: State = State.STARTING) -> ContainerRecord:
+        """Make a container known or bring what is known up to date; the state of a known one stays."""
+        await self._run("register", info.id, state.value, info.generation, spec, decode.dump_info(info))
+        status = await self.status()
+        return next(container for container in status.containers if container.id == info.id)
+
+    async def transition(
+        self,
+        record: ContainerRecord,
+        to: State,
+        *,
+        store: Mapping[str, str | int] | None = None,
+        facts: Mapping[str, str | int] | None = None,
+    ) -> bool:
+        """Move a container on from the state and revision that `record` read.
+
+        Args:
+            record: What the caller read, and decided by.
+            to: The new state.
+            store: Fields to keep with the container, such as `reason`, `level`, `failures`, `note`.
+            facts: Further facts for the event.
+
+        Returns:
+            False if somebody else moved it meanwhile: an ordinary lost race.
+
+        Raises:
+            ForbiddenTransition: The table of states has no such move.
+        """
+        check_transition(record.state, to)
+        kept = [str(part) for pair in (store or {}).items() for part in pair]
+        told = [str(part) for pair in (facts or {}).items() for part in pair]
+        moved, _, _ = await self._run(
+            "transition", record.id, record.state.value, record.revision, to.value, len(kept), *kept, *told
+        )
+        return bool(moved)
+
+    async def reconcile(self, container_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Repair indexes and forget containers that left; returns those unknown to Redis, and those forgotten."""
+        unknown, forgotten = await self._run("reconcile", *container_ids)
+        return list(unknown), list(forgotten)
+
+    async def lead(self, manager: str, *, ttl_s: float, info: str) -> Claim:
+        """Claim the pool for a manager, or renew the claim."""
+        leading, leader = await self._run("lead", manager, _us(ttl_s), info)
+        return Claim(bool(leading), leader)
+
+    async def resign(self, manager: str) -> None:
+        """Give up the claim, if it is ours."""
+        await self._run("lead", manager, 0, "")
+
+    async def drain(self) -> int:
+        """Take no new request and end the waiting ones; returns how many leases are still held."""
+        return int(await self._run("drain"))
+
+    async def forget(self) -> None:
+        """Remove the pool from Redis."""
+        await self._run("forget")
+        async with self.connection.plain() as redis:
+            await redis.srem(POOLS_KEY, self.pool)
+
+    async def status(self) -> PoolStatus:
+        """Read the whole pool at one moment.
+
+        Raises:
+            UnknownPool: No manager ever opened it.
+        """
+        reply = await self._run("snapshot")
+        if not reply:
+            raise self._unknown()
+        return decode.status(self.pool, reply)
+
+
+async def pool_names(connection: Connection) -> list[str]:
+    """Return the names of all pools that were opened in this Redis."""
+    async with connection.plain() as redis:
+        return sorted(str(name) for name in await redis.smembers(POOLS_KEY))

@@ -1,0 +1,61 @@
+"""Every store test runs twice: on fakeredis, and on a private real server. No test may leave a key behind unawares."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from pool.embedded import ensure_server, stop_server
+from pool.store import Connection, PoolStore
+from tests.support import Clock, settings
+
+#: Keys that live as long as the pool does; all others must have a TTL.
+LASTING = {"meta", "ids", "ready", "exp", "work", "q", "wdl", "own", "events", "mgr"}
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A private real server for this test session."""
+    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
+    try:
+        yield ensure_server(state_dir).url
+    finally:
+        stop_server(state_dir)
+        shutil.rmtree(state_dir, ignore_errors=True)
+
+
+@pytest.fixture(params=["fakeredis", "server"])
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    if request.param == "fakeredis":
+        connection = Connection("redis://fake", patience_s=0, redis=FakeAsyncRedis(decode_responses=True))
+    else:
+        connection = Connection(request.getfixturevalue("redis_url"), patience_s=0)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def clock(connection: Connection) -> Clock:
+    return Clock(connection)
+
+
+@pytest.fixture
+async def store(connection: Connection, clock: Clock) -> AsyncIterator[PoolStore]:
+    """An open pool without containers. At the end, every key but the pool's own must be about to expire."""
+    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
+    await store.open(settings(), "first")
+    yield store
+    async with connection.plain() as redis:
+        prefix = f"cp:{{{store.pool}}}:"
+        keys = [str(key) for key in await redis.keys(prefix + "*")]
+        lasting = [key for key in keys if await redis.ttl(key) == -1]
+        strange = [k for k in lasting if k.removeprefix(prefix) not in LASTING and not k.startswith(prefix + "c:")]
+        await store.forget()
+        await redis.delete(*keys)
+    assert not strange, f"keys without TTL leaked: {strange}"

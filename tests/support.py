@@ -1,0 +1,68 @@
+"""What several test modules need: a hand-moved clock, ready-made pools and requests, waiting with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pool.config import PoolOptions
+from pool.models import ContainerInfo, Priority, State
+from pool.store import Connection, PoolSettings, PoolStore, RequestSpec
+
+
+class Clock:
+    """The pool's clock, moved by hand."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.clock_us = 1_800_000_000_000_000
+
+    def advance(self, seconds: float) -> None:
+        assert self._connection.clock_us is not None
+        self._connection.clock_us += round(seconds * 1e6)
+
+
+def settings(**limits: object) -> PoolSettings:
+    """The settings of a pool with these limits; `aging_s` and `on_release` may be among them."""
+    options = {
+        "size": 1,
+        "container": {"image": "i"},
+        "health": {"tcp": None},
+        "aging_s": limits.pop("aging_s", None),
+        "reset": {"on_release": limits.pop("on_release", "soft")},
+        "limits": limits,
+    }
+    return PoolSettings.of(PoolOptions.model_validate(options))
+
+
+def info(container_id: str, generation: int = 1) -> ContainerInfo:
+    return ContainerInfo(
+        container_id, f"n-{container_id}", "127.0.0.1", {3000: 3001}, "http://127.0.0.1:3001", {}, generation
+    )
+
+
+async def add_available(store: PoolStore, *container_ids: str) -> None:
+    for container_id in container_ids:
+        record = await store.register(info(container_id), spec="s")
+        assert await store.transition(record, State.AVAILABLE)
+
+
+def wish(request_id: str, **changes: object) -> RequestSpec:
+    fields: dict[str, object] = {
+        "request_id": request_id,
+        "token": f"token-{request_id}",
+        "owner": "owner",
+        "process": "process",
+        "priority": Priority.NORMAL,
+        "wait_s": 60.0,
+    }
+    return RequestSpec(**(fields | changes))  # type: ignore[arg-type]  # a test may send nonsense
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, deadline_s: float = 10.0) -> None:
+    """Wait for a condition that another process or task brings about."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + deadline_s
+    while not await condition():
+        assert loop.time() < until, "the condition did not come true in time"
+        await asyncio.sleep(0.01)
