@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.store.connection import Connection, check_pool_name
+from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.events import read_events
 from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, RequestSpec, Waiting, pool_names
 from pool.store.wake import WakeListener
@@ -19,4 +19,5 @@ __all__ = [
     "check_pool_name",
     "pool_names",
     "read_events",
+    "retrying",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import stamina
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,6 +22,7 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,  # noqa: A004 - redis-py's name
 )
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, stop_never, wait_random_exponential
 
 from pool.config.options import NAME_PATTERN
 from pool.errors import InvalidRequest, StoreError, StoreUnavailable, StoreUnsupported
@@ -29,6 +31,8 @@ from pool.scripts import load_scripts
 #: Oldest server that has all commands the scripts use (ZADD GT, LPOS, …): https://redis.io/commands
 MINIMUM_VERSION = (6, 2)
 POOLS_KEY = "cp:pools"
+#: Deadline of one command.
+COMMAND_TIMEOUT_S = 5.0
 
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 
@@ -46,6 +50,20 @@ def check_pool_name(pool: str) -> str:
 
 def _hide_password(url: str) -> str:
     return re.sub(r"(?<=://)[^@/]*@", "•••@", url)
+
+
+def retrying(*, for_s: float | None = None) -> AsyncRetrying:
+    """Return what calls a function again, with growing and scattered delays, while Redis is away.
+
+    Args:
+        for_s: Seconds after which the last error is raised; never when None.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception_type(StoreUnavailable),
+        wait=wait_random_exponential(multiplier=0.02, max=1.0),
+        stop=stop_never if for_s is None else stop_after_delay(for_s),
+        reraise=True,
+    )
 
 
 class Connection:
@@ -68,9 +86,9 @@ class Connection:
         self.clock_us = clock_us
         self._url = url
         self._patience_s = patience_s
-        self._redis = redis or self._open(max_connections=16, socket_timeout=5.0)
+        self._redis = redis or self._open(max_connections=16)
 
-    def _open(self, *, max_connections: int, socket_timeout: float | None) -> Redis:
+    def _open(self, *, max_connections: int) -> Redis:
         try:
             pool = BlockingConnectionPool.from_url(
                 self._url,
@@ -78,7 +96,7 @@ class Connection:
                 timeout=10,
                 decode_responses=True,
                 protocol=2,
-                socket_timeout=socket_timeout,
+                socket_timeout=None,
                 socket_connect_timeout=2.0,
                 retry=Retry(NoBackoff(), 0),
             )
@@ -88,7 +106,11 @@ class Connection:
 
     def dedicated(self) -> Redis:
         """Return a client with one connection of its own and no read timeout, to block on."""
-        return self._open(max_connections=1, socket_timeout=None)
+        return self._open(max_connections=1)
+
+    def without_patience(self) -> Connection:
+        """Return the same connection for calls that rather fail at once than wait."""
+        return Connection(self._url, patience_s=0, redis=self._redis, clock_us=self.clock_us)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -102,8 +124,8 @@ class Connection:
             StoreUnavailable: Nobody answers.
             StoreUnsupported: It is too old, or does not run Lua.
         """
-        with translated(self.url):
-            info = await self._redis.info("server")
+        async with self.plain() as redis:
+            info = await redis.info("server")
             version = str(info.get("redis_version", "0"))
             if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < MINIMUM_VERSION:
                 raise StoreUnsupported(
@@ -111,8 +133,8 @@ class Connection:
                 )
             try:
                 for script in load_scripts().values():
-                    await self._redis.script_load(script.source)
-                await self._redis.evalsha(load_scripts()["snapshot"].sha, 1, "cp:{}:meta", "")
+                    await redis.script_load(script.source)
+                await redis.evalsha(load_scripts()["snapshot"].sha, 1, "cp:{}:meta", "")
             except (NoPermissionError, ResponseError) as error:
                 raise StoreUnsupported(
                     f"the server at {self.url} does not run Lua scripts: {error}",
@@ -132,33 +154,29 @@ class Connection:
         except StoreUnavailable:
             if self._patience_s <= 0:
                 raise
-        async for attempt in stamina.retry_context(
-            on=StoreUnavailable,
-            attempts=None,
-            timeout=self._patience_s,
-            wait_initial=0.02,
-            wait_max=1.0,
-            wait_jitter=0.2,
-        ):
-            with attempt:
-                return await self._run_once(name, meta, arguments), True
-        raise AssertionError("stamina returns or raises")
+        again = functools.partial(self._run_once, name, meta, arguments)
+        return await retrying(for_s=self._patience_s)(again), True
 
     async def _run_once(self, name: str, meta: str, arguments: Sequence[str | int | float]) -> Any:
         script = load_scripts()[name]
         clock = "" if self.clock_us is None else self.clock_us
-        with translated(self.url):
+        async with self.plain() as redis:
             try:
-                return await self._redis.evalsha(script.sha, 1, meta, clock, *arguments)
+                return await redis.evalsha(script.sha, 1, meta, clock, *arguments)
             except NoScriptError:
-                await self._redis.script_load(script.source)
-                return await self._redis.evalsha(script.sha, 1, meta, clock, *arguments)
+                await redis.script_load(script.source)
+                return await redis.evalsha(script.sha, 1, meta, clock, *arguments)
 
     @asynccontextmanager
     async def plain(self) -> AsyncIterator[Redis]:
-        """Lend the client for plain commands, with errors translated."""
+        """Lend the client, with a deadline and errors translated.
+
+        The deadline is ours: the library's `socket_timeout` waits by `asyncio.wait_for`, which in Python 3.11 can
+        swallow a cancellation, and so a cancelled request would go on waiting.
+        """
         with translated(self.url):
-            yield self._redis
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                yield self._redis
 
 
 class translated:  # noqa: N801 - reads as a word at its place: `with translated(url)`

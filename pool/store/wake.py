@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
-from pool.store.connection import Connection, translated
+from pool.store.connection import COMMAND_TIMEOUT_S, Connection, translated
 
 #: A blocked read is renewed this often, so that a connection that died silently is noticed.
 _BLOCK_S = 10.0
@@ -53,7 +53,8 @@ class WakeListener:
             self._redis = self._connection.dedicated()
         while True:
             with translated(self._connection.url):
-                reply = await asyncio.wait_for(self._redis.blpop(self._keys, timeout=_BLOCK_S), _BLOCK_S + 5)
+                async with asyncio.timeout(_BLOCK_S + COMMAND_TIMEOUT_S):
+                    reply = await self._redis.blpop(self._keys, timeout=_BLOCK_S)
             key, text = (str(part) for part in reply or ("", ""))
             if text:
                 yield key.split("{", 1)[1].split("}", 1)[0], text

@@ -83,7 +83,6 @@ async def test_whoever_releases_and_asks_again_does_not_overtake_a_waiter(store:
     await store.acquire(wish("patient"))
     assert isinstance(first, Grant)
 
-
     await store.release(LeaseRef.parse(first.lease.ref), Outcome.PASSED)
     again = await store.acquire(wish("greedy-2"))
 

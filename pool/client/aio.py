@@ -1,0 +1,356 @@
+"""The asynchronous client on Redis: any number of requests over one blocking connection and one heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from pool.allocator import LIVENESS_S, build_request, request_reset
+from pool.client.lease import AsyncLease, OnLost
+from pool.embedded import resolve_url
+from pool.errors import AcquireTimeout, ClientClosed, InvalidRequest, PoolDraining, StoreError
+from pool.models import LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
+from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
+
+#: How often a client asks for its waiting requests although no hint came.
+_COLLECT_INTERVAL_S = 1.0
+
+#: How a wait ended, and when that was asked for by the monotonic clock.
+_Answer = tuple[Grant | RequestState | None, float]
+
+
+def default_owner() -> str:
+    """Return who asks when nobody says: user and host."""
+    return f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+
+
+class AsyncClient:
+    """Asks a pool for containers. Make one for each process; any number of tasks may use it at once.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`; by default `POOL_URL`, else the private server of this user.
+        owner: Who asks, where a request does not say.
+        patience_s: How long a call may wait for a Redis that is away, in seconds.
+
+    Example:
+        >>> async def example() -> None:
+        ...     async with AsyncClient() as client:
+        ...         async with await client.acquire("browsers", priority="high") as lease:
+        ...             print(lease.url)
+    """
+
+    def __init__(self, url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> None:
+        self.process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._url = url or os.environ.get("POOL_URL") or None
+        self._owner = owner or default_owner()
+        self._patience_s = patience_s
+        self._pid = os.getpid()
+        self._closed = False
+        self._connection: Connection | None = None
+        self._listener: WakeListener | None = None
+        self._waiters: dict[tuple[str, str], asyncio.Future[_Answer]] = {}
+        self._leases: dict[tuple[str, str], AsyncLease] = {}
+        self._busy = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect, and start a private server where no URL is given.
+
+        Raises:
+            StoreUnavailable: Nobody answers.
+            StoreUnsupported: The server cannot run the pool's commands.
+        """
+        if self._connection is not None:
+            return
+        url = await asyncio.to_thread(resolve_url, self._url)
+        connection = Connection(url, patience_s=self._patience_s)
+        try:
+            await connection.check()
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        self._listener = WakeListener(connection, self.process)
+        self._tasks = [self._task(self._listen()), self._task(self._beat())]
+
+    async def close(self) -> None:
+        """Give back what is still held, withdraw what still waits, disconnect."""
+        if self._closed:
+            return
+        self._closed = True
+        for lease in list(self._leases.values()):
+            if not lease.released and not lease.lost:
+                self._in_background(lease.release(Outcome.ERROR))
+        for waiter in self._waiters.values():
+            waiter.cancel()
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connection is not None and self._listener is not None:
+            await self._listener.close()
+            await self._connection.close()
+
+    def _open(self) -> tuple[Connection, WakeListener]:
+        if self._connection is None or self._listener is None:
+            raise ClientClosed("the client is not connected", hint="use it as a context manager, or call connect first")
+        return self._connection, self._listener
+
+    def _store(self, pool: str) -> PoolStore:
+        if self._closed:
+            raise ClientClosed("the client is closed", hint="connect again")
+        if os.getpid() != self._pid:
+            raise ClientClosed("the process forked after the client connected", hint="connect again in the new process")
+        return PoolStore(self._open()[0], pool)
+
+    def _in_background(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # Requests
+
+    async def acquire(
+        self,
+        pool: str | None = None,
+        *,
+        priority: str | Priority = Priority.NORMAL,
+        owner: str | None = None,
+        wait_s: float = 60.0,
+        timeout_s: float | None = None,
+        ttl_s: float | None = None,
+        request_id: str | None = None,
+        on_lost: OnLost | None = None,
+    ) -> AsyncLease:
+        """Get a container, waiting in the pool's queue if none is free.
+
+        Cancelling the call withdraws the request: whatever was granted meanwhile goes to the next one.
+
+        Args:
+            pool: The pool's name; may be left out where there is only one.
+            priority: critical, high, normal or low.
+            owner: Who asks, such as a test run.
+            wait_s: How long to wait; 0 for not at all.
+            timeout_s: The lease's longest life; the pool's default when None.
+            ttl_s: The lease lapses without a heartbeat for this long; the pool's default when None.
+            request_id: Names the request; sent again, it gets the same lease.
+            on_lost: Called with the lease, on the event loop, when it is lost.
+
+        Raises:
+            InvalidRequest: A field is wrong.
+            UnknownPool: There is no such pool.
+            AcquireTimeout: Nothing became free in time.
+            QueueFull, PoolDraining, RequestConflict: The pool does not take the request.
+            StoreUnavailable: Redis stayed away.
+        """
+        store = self._store(pool if pool is not None else await self._only_pool())
+        request = build_request(
+            process=self.process,
+            priority=priority,
+            request_id=request_id,
+            owner=self._owner if owner is None else owner,
+            wait_s=float(wait_s) if isinstance(wait_s, int) and not isinstance(wait_s, bool) else wait_s,
+            ttl_s=ttl_s,
+            timeout_s=timeout_s,
+        )
+        asked_at = time.monotonic()
+        grant, asked_at = await self._obtain(store, request, until=asked_at + request.wait_s)
+        lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
+        lease._give_back = self._give_back  # noqa: SLF001 - the client is the lease's other half
+        self._leases[store.pool, lease.request_id] = lease
+        self._busy.set()
+        return lease
+
+    async def _only_pool(self) -> str:
+        names = await self.pools()
+        if len(names) == 1:
+            return names[0]
+        raise InvalidRequest("pool", None, f"name one of: {', '.join(names) or 'there is none; start `poolctl serve`'}")
+
+    async def _obtain(self, store: PoolStore, request: RequestSpec, *, until: float) -> tuple[Grant, float]:
+        """Return the grant, and when it was asked for by the monotonic clock."""
+        key = store.pool, request.request_id
+        waiter: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._waiters[key] = waiter
+        try:
+            asked_at = time.monotonic()
+            answer = await store.acquire(request)
+            if isinstance(answer, Grant):
+                return answer, asked_at
+            await self._open()[1].add(store.pool)
+            self._busy.set()
+            async with asyncio.timeout(max(until - time.monotonic(), 0)):
+                outcome, asked_at = await waiter
+        except TimeoutError:
+            self._in_background(self._withdraw(store, request.request_id, request.token))
+            raise self._timed_out(store, request) from None
+        except (asyncio.CancelledError, StoreError):
+            self._in_background(self._withdraw(store, request.request_id, request.token))
+            raise
+        finally:
+            self._waiters.pop(key, None)
+        if isinstance(outcome, Grant):
+            return outcome, asked_at
+        return await self._ask_again(store, request, outcome, until)
+
+    async def _ask_again(
+        self, store: PoolStore, request: RequestSpec, outcome: RequestState | None, until: float
+    ) -> tuple[Grant, float]:
+        """Go on after a wait that ended without a grant: with an error, or where Redis lost us, in the queue again."""
+        if outcome is RequestState.CANCELLED:
+            raise PoolDraining(f"pool {store.pool!r} is draining; the request was sent away", retry_after_s=30)
+        left = until - time.monotonic()
+        if outcome is RequestState.TIMED_OUT or left <= 0:
+            raise self._timed_out(store, request)
+        again = replace(request, request_id=f"{request.request_id}~", wait_s=left)
+        return await self._obtain(store, again, until=until)
+
+    def _timed_out(self, store: PoolStore, request: RequestSpec) -> AcquireTimeout:
+        return AcquireTimeout(
+            f"no container of pool {store.pool!r} became free within {request.wait_s:g} s",
+            hint="`poolctl status` shows who holds them; wait longer with wait_s, or raise the priority",
+        )
+
+    async def _withdraw(self, store: PoolStore, request_id: str, token: str) -> None:
+        with suppress(StoreError):  # unconfirmed, or without heartbeats, it ends by itself
+            await store.cancel(request_id, token)
+
+    async def _give_back(self, ref: LeaseRef, outcome: Outcome) -> None:
+        try:
+            await asyncio.shield(self._in_background(PoolStore(self._open()[0], ref.pool).release(ref, outcome)))
+        finally:
+            self._leases.pop((ref.pool, ref.request_id), None)
+
+    async def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give back a lease that another process took, by its reference.
+
+        Raises:
+            InvalidRequest: The reference is not one.
+            AlreadyReleased, LeaseLost: It holds nothing any more.
+        """
+        ref = LeaseRef.parse(ref) if isinstance(ref, str) else ref
+        await self._store(ref.pool).release(ref, Outcome.parse(outcome))
+
+    # What a pool looks like
+
+    async def pools(self) -> list[str]:
+        """Return the names of all pools."""
+        return await pool_names(self._open()[0])
+
+    async def status(self, pool: str) -> PoolStatus:
+        """Return a pool's containers and queue at one moment."""
+        return await self._store(pool).status()
+
+    async def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
+        """Have the manager reset a container that nobody holds.
+
+        Raises:
+            UnknownContainer, WrongState: It does not exist, or is leased or being reset.
+        """
+        await request_reset(self._store(pool), container_id, level)
+
+    # The two tasks behind all of it
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Fail loudly if one of the two ends by itself: without them no lease is kept and nobody is woken."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        for lease in self._leases.values():
+            lease.lose(f"the client failed: {error!r}")
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    async def _listen(self) -> None:
+        await retrying()(self._listen_until_broken)
+
+    async def _listen_until_broken(self) -> None:
+        async for pool, request_id in self._open()[1].hints():
+            await self._collect(pool, [request_id])
+
+    async def _beat(self) -> None:
+        """Say that we live, renew leases, ask for waiting requests: one call for each pool we have to do with."""
+        quick = self._open()[0].without_patience()
+        while True:
+            await self._busy.wait()
+            ttl = min((lease.data.ttl_s for lease in self._leases.values()), default=LIVENESS_S)
+            interval = min(ttl, LIVENESS_S) / 3
+            if self._waiters:
+                interval = min(interval, _COLLECT_INTERVAL_S)
+            await asyncio.sleep(interval)
+            pools = {pool for pool, _ in [*self._waiters, *self._leases]}
+            beats = [self._beat_once(PoolStore(quick, pool), deadline_s=ttl / 3) for pool in pools]
+            await asyncio.gather(*beats)
+            if not pools:
+                self._busy.clear()
+
+    async def _beat_once(self, store: PoolStore, *, deadline_s: float) -> None:
+        leases = {key: lease for key, lease in self._leases.items() if key[0] == store.pool}
+        waiting = [request_id for pool, request_id in self._waiters if pool == store.pool]
+        asked_at = time.monotonic()
+        with suppress(StoreError, TimeoutError):  # each lease's own clock says when that went on for too long
+            async with asyncio.timeout(deadline_s):
+                triples = [(lease.request_id, lease.fence, lease.data.token) for lease in leases.values()]
+                expiries = await store.heartbeat(self.process, triples, liveness_s=LIVENESS_S)
+                for lease, expiry in zip(leases.values(), expiries, strict=True):
+                    if expiry is None:
+                        lease.lose("it expired, was revoked, or its container died")
+                    else:
+                        lease.renew(asked_at)
+                if waiting:
+                    await self._collect(store.pool, waiting)
+        for key, lease in leases.items():
+            if lease.lost or lease.released:
+                self._leases.pop(key, None)
+
+    async def _collect(self, pool: str, request_ids: list[str]) -> None:
+        """Ask what became of requests and wake who waits for them."""
+        store = PoolStore(self._open()[0], pool)
+        mine = [request_id for request_id in request_ids if (pool, request_id) in self._waiters]
+        for request_id in set(request_ids) - set(mine):
+            if lease := self._leases.get((pool, request_id)):
+                await self._beat_once(store, deadline_s=lease.data.ttl_s / 3)
+        if not mine:
+            return
+        asked_at = time.monotonic()
+        answers = await store.collect(self.process, mine, liveness_s=LIVENESS_S)
+        for request_id, answer in zip(mine, answers, strict=True):
+            if answer is RequestState.WAITING:
+                continue
+            waiter = self._waiters.get((pool, request_id))
+            if waiter is not None and not waiter.done():
+                waiter.set_result((answer, asked_at))
+            elif isinstance(answer, Grant):  # its caller left while we asked
+                self._in_background(self._withdraw(store, request_id, answer.lease.token))
+
+
+def connect_async(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> AsyncClient:
+    """Return an `AsyncClient` to use with `async with`, which connects it."""
+    return AsyncClient(url, owner=owner, patience_s=patience_s)

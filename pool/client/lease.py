@@ -1,0 +1,154 @@
+"""A lease in its holder's hands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from pool.errors import AlreadyReleased, LeaseLost
+from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome
+
+#: A lease counts as lost this share of its ttl before Redis would say so: better too early than two holders.
+_MARGIN = 0.1
+
+OnLost = Callable[["HeldLease"], object]
+
+
+class HeldLease:
+    """What a holder knows of its lease, and whether it still holds.
+
+    Validity is judged on this process's monotonic clock, from the last heartbeat that Redis acknowledged: a holder
+    cut off from Redis learns that it lost its lease before anybody else can get the container.
+    """
+
+    def __init__(self, data: LeaseData, *, asked_at: float, on_lost: OnLost | None = None) -> None:
+        self.data = data
+        self._on_lost = on_lost
+        self._lost = ""
+        self._released = False
+        self._valid_until = 0.0
+        self._deadline = asked_at + (data.deadline_at - data.granted_at)
+        self.renew(asked_at)
+
+    def renew(self, asked_at: float) -> None:
+        """Note that Redis acknowledged a heartbeat sent at `asked_at`, in seconds of the monotonic clock."""
+        self._valid_until = min(asked_at + self.data.ttl_s * (1 - _MARGIN), self._deadline)
+
+    def lose(self, why: str) -> None:
+        """Note that the lease is lost, and tell its holder once."""
+        if self._lost or self._released:
+            return
+        self._lost = why
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    def expire(self) -> None:
+        """Lose the lease if its time is over by our own clock."""
+        now = time.monotonic()
+        if now >= self._deadline:
+            self.lose("its deadline was reached")
+        elif now >= self._valid_until:
+            self.lose("no heartbeat was acknowledged for its ttl")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease ended under its holder."""
+        if not self._released:
+            self.expire()
+        return bool(self._lost)
+
+    @property
+    def released(self) -> bool:
+        """Whether the lease was given back."""
+        return self._released
+
+    def check(self) -> None:
+        """Do nothing while the lease holds.
+
+        Raises:
+            LeaseLost: It is lost; whatever still runs against the container must stop.
+            AlreadyReleased: It was given back.
+        """
+        if self._released:
+            raise AlreadyReleased(f"the lease of request {self.data.request_id!r} was released before")
+        if self.lost:
+            raise LeaseLost(
+                f"the lease of container {self.container.id!r} is lost: {self._lost}",
+                hint="stop using the container: it is being reset for somebody else",
+            )
+
+    @property
+    def url(self) -> str:
+        """Base URL of the container.
+
+        Raises:
+            LeaseLost: The lease is lost.
+        """
+        self.check()
+        return self.data.url
+
+    @property
+    def container(self) -> ContainerInfo:
+        """The leased container."""
+        return self.data.container
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request that this lease answers."""
+        return self.data.request_id
+
+    @property
+    def fence(self) -> int:
+        """Rises with every lease of a container; hand it on to what must reject a former holder."""
+        return self.data.fence
+
+    @property
+    def waited_s(self) -> float:
+        """From the request to the grant, in seconds."""
+        return self.data.waited_s
+
+    def _finished(self) -> LeaseRef:
+        """Mark as released, unless the lease is lost or was released."""
+        self.check()
+        self._released = True
+        return LeaseRef.parse(self.data.ref)
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else "lost" if self._lost else "held"
+        return f"<{type(self).__name__} {self.container.id} fence={self.fence} {state}>"
+
+
+class AsyncLease(HeldLease):
+    """A lease as an asynchronous context manager: leaving the block gives it back."""
+
+    _give_back: Callable[[LeaseRef, Outcome], Awaitable[None]]
+
+    async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give the container back.
+
+        Args:
+            outcome: passed, failed or error; it decides how thoroughly the container is reset.
+
+        Raises:
+            LeaseLost: The lease had ended before.
+            AlreadyReleased: It was given back before.
+        """
+        outcome = Outcome.parse(outcome)
+        await self._give_back(self._finished(), outcome)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.released:
+            return
+        try:
+            await self.release(Outcome.PASSED if error is None else Outcome.FAILED)
+        except LeaseLost as lost:
+            if error is None:
+                raise
+            error.add_note(f"the lease was lost, too: {lost}")

@@ -1,0 +1,227 @@
+"""The synchronous client: the asynchronous one, run on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pool.client.aio import AsyncClient
+from pool.client.lease import AsyncLease, OnLost
+from pool.errors import ClientClosed
+from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome, PoolStatus, Priority, ResetLevel
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="containerpool", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end; if the caller is interrupted, cancel it and wait until it has tidied up."""
+        if not self._thread.is_alive():
+            work.close()
+            raise ClientClosed("the client is closed", hint="connect again; after a fork, in the new process")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                concurrent.futures.wait([future], timeout=5)
+            raise
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+class Lease:
+    """A lease as a context manager: leaving the block gives it back, as failed if by an exception."""
+
+    def __init__(self, held: AsyncLease, loop: _Loop) -> None:
+        self._held = held
+        self._loop = loop
+
+    @property
+    def data(self) -> LeaseData:
+        """The lease as it was granted."""
+        return self._held.data
+
+    @property
+    def url(self) -> str:
+        """Base URL of the container.
+
+        Raises:
+            LeaseLost: The lease is lost.
+        """
+        return self._held.url
+
+    @property
+    def container(self) -> ContainerInfo:
+        """The leased container."""
+        return self._held.container
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request that this lease answers."""
+        return self._held.request_id
+
+    @property
+    def fence(self) -> int:
+        """Rises with every lease of a container; hand it on to what must reject a former holder."""
+        return self._held.fence
+
+    @property
+    def waited_s(self) -> float:
+        """From the request to the grant, in seconds."""
+        return self._held.waited_s
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease ended under its holder."""
+        return self._held.lost
+
+    @property
+    def released(self) -> bool:
+        """Whether the lease was given back."""
+        return self._held.released
+
+    def check(self) -> None:
+        """Do nothing while the lease holds.
+
+        Raises:
+            LeaseLost: It is lost; whatever still runs against the container must stop.
+            AlreadyReleased: It was given back.
+        """
+        self._held.check()
+
+    def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give the container back.
+
+        Args:
+            outcome: passed, failed or error; it decides how thoroughly the container is reset.
+
+        Raises:
+            LeaseLost: The lease had ended before.
+            AlreadyReleased: It was given back before.
+        """
+        self._loop.run(self._held.release(outcome))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.run(self._held.__aexit__(kind, error, trace))
+
+    def __repr__(self) -> str:
+        return repr(self._held).replace("AsyncLease", "Lease")
+
+
+class Client:
+    """Asks a pool for containers. Make one for each process; any number of threads may use it at once.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`; by default `POOL_URL`, else the private server of this user.
+        owner: Who asks, where a request does not say.
+        patience_s: How long a call may wait for a Redis that is away, in seconds.
+
+    Example:
+        >>> def example() -> None:
+        ...     with Client() as client, client.acquire("browsers", priority="high") as lease:
+        ...         print(lease.url)
+    """
+
+    def __init__(self, url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> None:
+        self._loop = _Loop()
+        self._client = AsyncClient(url, owner=owner, patience_s=patience_s)
+        try:
+            self._loop.run(self._client.connect())
+        except BaseException:
+            self._loop.stop()
+            raise
+
+    @property
+    def process(self) -> str:
+        """This client's name in Redis."""
+        return self._client.process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is still held, withdraw what still waits, disconnect. May be called twice."""
+        try:
+            self._loop.run(self._client.close())
+        except ClientClosed:
+            return
+        self._loop.stop()
+
+    def acquire(
+        self,
+        pool: str | None = None,
+        *,
+        priority: str | Priority = Priority.NORMAL,
+        owner: str | None = None,
+        wait_s: float = 60.0,
+        timeout_s: float | None = None,
+        ttl_s: float | None = None,
+        request_id: str | None = None,
+        on_lost: OnLost | None = None,
+    ) -> Lease:
+        """Get a container, waiting in the pool's queue if none is free. See `AsyncClient.acquire`.
+
+        An interrupt while it waits withdraws the request. `on_lost` is called on the client's own thread.
+        """
+        held = self._loop.run(
+            self._client.acquire(
+                pool,
+                priority=priority,
+                owner=owner,
+                wait_s=wait_s,
+                timeout_s=timeout_s,
+                ttl_s=ttl_s,
+                request_id=request_id,
+                on_lost=on_lost,
+            )
+        )
+        return Lease(held, self._loop)
+
+    def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give back a lease that another process took. See `AsyncClient.release`."""
+        self._loop.run(self._client.release(ref, outcome))
+
+    def pools(self) -> list[str]:
+        """Return the names of all pools."""
+        return self._loop.run(self._client.pools())
+
+    def status(self, pool: str) -> PoolStatus:
+        """Return a pool's containers and queue at one moment."""
+        return self._loop.run(self._client.status(pool))
+
+    def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
+        """Have the manager reset a container that nobody holds. See `AsyncClient.reset`."""
+        self._loop.run(self._client.reset(pool, container_id, level=level))
+
+
+def connect(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> Client:
+    """Connect to the pools of a Redis. See `Client`."""
+    return Client(url, owner=owner, patience_s=patience_s)
