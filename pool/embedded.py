@@ -100,7 +100,7 @@ def ensure_server(state_dir: Path | None = None, *, timeout_s: float = 10.0) -> 
     deadline = time.monotonic() + timeout_s
     started = False
     while True:
-        facts = _facts(directory)
+        facts = _facts(directory, timeout_s=min(timeout_s, _PROBE_TIMEOUT_S))
         if facts and facts.get("loading", "0") == "0":
             return _server(directory, facts, started=started)
         with _lock(directory) as lock:
@@ -255,10 +255,10 @@ def _launch(directory: Path, lock: int, *, timeout_s: float) -> None:
         raise StoreUnavailable(f"{command[0]} ended with status {launched.returncode}: {said}")
 
 
-def _facts(directory: Path) -> dict[str, str]:
+def _facts(directory: Path, *, timeout_s: float = _PROBE_TIMEOUT_S) -> dict[str, str]:
     """Return what the server says of itself, nothing when none answers."""
     try:
-        answer = _ask(directory, b"INFO", timeout_s=_PROBE_TIMEOUT_S).decode(errors="replace")
+        answer = _ask(directory, b"INFO", timeout_s=timeout_s).decode(errors="replace")
     except OSError:
         return {}
     facts = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)

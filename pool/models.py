@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -84,7 +85,9 @@ def check_transition(old: State, new: State) -> None:
     """
     if new not in TRANSITIONS[old]:
         allowed = ", ".join(sorted(TRANSITIONS[old]))
-        raise ForbiddenTransition(f"a container cannot go from {old} to {new}", hint=f"from {old} it can go to {allowed}")
+        raise ForbiddenTransition(
+            f"a container cannot go from {old} to {new}", hint=f"from {old} it can go to {allowed}"
+        )
 
 
 class ResetLevel(IntEnum):
@@ -203,7 +206,6 @@ class LeaseData:
 
     def to_json(self) -> dict[str, Any]:
         """Return the lease as plain JSON types, token included."""
-        from datetime import UTC, datetime
 
         def moment(seconds: float) -> str:
             return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -254,7 +256,7 @@ class LeaseRef:
             InvalidRequest: The text is not a lease reference.
         """
         parts = text.strip().split("/")
-        if len(parts) != 4 or not all(parts) or not parts[2].isdigit():
+        if len(parts) != 4 or not all(parts) or not parts[2].isdecimal():
             raise InvalidRequest("lease", "…", "give the `ref` that acquire printed: pool/request/fence/token")
         return cls(parts[0], parts[1], int(parts[2]), parts[3])
 

@@ -6,12 +6,13 @@ tests holds them to the same behaviour. Every call has a deadline and raises onl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from pool.config import ContainerOptions
+from pool.config import Config, ContainerOptions, Slot
 
 #: Prefix of the labels by which the pool knows its own containers and networks.
 LABEL = "containerpool"
@@ -39,6 +40,22 @@ class ContainerSpec:
     spec: str
     ports: Mapping[int, int]
     options: ContainerOptions
+
+    @classmethod
+    def of(cls, config: Config, slot: Slot, *, generation: int) -> ContainerSpec:
+        """Return what a slot's container is to be, in its n-th generation."""
+        options = config.pools[slot.pool].container
+        described = f"{slot.name} {dict(slot.ports)} {options.model_dump_json()}"
+        return cls(
+            deployment=config.deployment,
+            pool=slot.pool,
+            id=slot.id,
+            name=slot.name,
+            generation=generation,
+            spec=hashlib.sha256(described.encode()).hexdigest()[:16],
+            ports=slot.ports,
+            options=options,
+        )
 
     @property
     def labels(self) -> dict[str, str]:
@@ -88,6 +105,27 @@ class EngineContainer:
     def running(self) -> bool:
         """Whether its processes run."""
         return self.state is EngineState.RUNNING
+
+    @property
+    def id(self) -> str:
+        """The slot that the container was made for; empty where its labels do not say."""
+        return self.labels.get(LABEL_ID, "")
+
+    @property
+    def pool(self) -> str:
+        """The pool that the container was made for; empty where its labels do not say."""
+        return self.labels.get(LABEL_POOL, "")
+
+    @property
+    def spec(self) -> str:
+        """Fingerprint of the options that it was made with."""
+        return self.labels.get(LABEL_SPEC, "")
+
+    @property
+    def generation(self) -> int:
+        """Which container of its slot this is, counted from 1; 0 where its labels do not say."""
+        text = self.labels.get(LABEL_GENERATION, "")
+        return int(text) if text.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +316,7 @@ class Runtime(Protocol):
     async def commit(self, ref: str, *, tag: str) -> None:
         """Keep a container's filesystem as an image."""
 
-    def events(self, deployment: str) -> AsyncIterator[EngineEvent]:
+    def events(self, deployment: str) -> AsyncGenerator[EngineEvent, None]:
         """Yield events of the deployment's containers from now on, until cancelled.
 
         Raises:

@@ -3,37 +3,90 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
-_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_VOLUME = re.compile(r"/.*|[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_RESTART = r"^(no|always|unless-stopped|on-failure(:\d+)?)$"
+
+
+def refusal(at: str, value: object, allowed: str) -> PydanticCustomError:
+    """Return the error of a rule that concerns several fields, at the one that the user has to change.
+
+    Args:
+        at: Path of that field, below the object whose validator raises this.
+        value: What stands there.
+        allowed: What may stand there, in words.
+    """
+    return PydanticCustomError("refused", "{allowed}", {"at": at, "value": value, "allowed": allowed})
 
 
 class Options(BaseModel):
     """Base of every configuration object: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Let an empty text, such as that of an unset variable, mean null; take no switch for a number."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if value == "" and type(None) in get_args(annotation):
+            return None
+        if isinstance(value, bool) and annotation not in (bool, str):
+            raise ValueError("a switch has no meaning here")
+        return value
 
 
-def parse_bytes(value: object) -> object:
-    """Read a size as Docker writes it, in bytes or with a binary unit: ``512m``, ``1GiB``, ``65536``."""
+def _bytes(value: object) -> object:
+    """Read a size as Docker writes it, in bytes or with a binary unit: `512m`, `1GiB`, `65536`."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", value.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
     if not match:
         raise ValueError("use a number of bytes or a size such as 64k, 512m or 2g")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def _enough(value: int) -> int:
+    if value < 6 * _UNITS["m"]:
+        raise ValueError("use at least 6m; container engines take no less")
+    return value
+
+
+def _unquoted_no(value: object) -> object:
+    """Read `no` without quotes, which YAML takes for false."""
+    return "no" if value is False else value
+
+
 def _restart_policy(value: str) -> str:
-    if not re.fullmatch(r"no|always|unless-stopped|on-failure(:\d+)?", value):
+    if not re.fullmatch(_RESTART, value):
         raise ValueError("use one of no, on-failure, on-failure:<tries>, always, unless-stopped")
     return value
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
-RestartPolicy = Annotated[str, AfterValidator(_restart_policy)]
+_SIZE_SCHEMA = WithJsonSchema({"type": ["integer", "string"], "examples": ["64k", "512m", "2g", 65536]})
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1), _SIZE_SCHEMA]
+MemoryBytes = Annotated[Bytes, AfterValidator(_enough)]
+RestartPolicy = Annotated[
+    str,
+    BeforeValidator(_unquoted_no),
+    AfterValidator(_restart_policy),
+    WithJsonSchema({"type": "string", "pattern": _RESTART}),
+]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -57,6 +110,13 @@ class MountOptions(Options):
     """Absolute path inside the container."""
     read_only: bool = True
     """Containers are lent to strangers one after the other: what they can write, they leave behind."""
+
+    @field_validator("source")
+    @classmethod
+    def _path_or_volume(cls, value: str) -> str:
+        if not _VOLUME.fullmatch(value):
+            raise ValueError("use an absolute path or the name of a volume")
+        return value
 
     @field_validator("target")
     @classmethod
@@ -93,15 +153,15 @@ class ContainerOptions(Options):
     tmpfs: dict[str, str] = {}
     """Path → mount options such as `size=64m,mode=1777`. A hard reset empties them."""
     network: str | None = None
-    """An existing network to join. By default the deployment's own bridge, on which containers cannot reach each other."""
+    """An existing network to join; by default the deployment's own bridge, which keeps containers from each other."""
     extra_hosts: dict[str, str] = {}
     """Host name → address, `host-gateway` for the engine's host."""
     labels: dict[str, str] = {}
     """Labels of your own; they appear in leases. `containerpool.*` is reserved."""
     hostname: str | None = None
     """Host name inside the container; its id by default."""
-    memory: Bytes | None = None
-    """Memory limit such as `512m`. Swap is off, so this is all there is."""
+    memory: MemoryBytes | None = None
+    """Memory limit such as `512m`, at least `6m`. Swap is off, so this is all there is."""
     cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
     """CPU limit in cores."""
     pids_limit: Annotated[int, Field(ge=1)] = 512
@@ -127,23 +187,25 @@ class ContainerOptions(Options):
 
     @field_validator("labels")
     @classmethod
-    def _reserved(cls, value: dict[str, str]) -> dict[str, str]:
-        for key in value:
+    def _not_reserved(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, text in value.items():
             if key.startswith("containerpool."):
-                raise ValueError(f"{key!r} is reserved; use a label that does not begin with 'containerpool.'")
+                raise refusal(key, text, "names that begin with containerpool. are reserved; choose another one")
         return value
 
-    @field_validator("tmpfs", mode="before")
+    @field_validator("tmpfs")
     @classmethod
-    def _bare_paths(cls, value: Any) -> Any:
-        return dict.fromkeys(value, "") if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ContainerOptions:
-        inside = [port.container for port in self.ports]
-        if len(set(inside)) != len(inside):
-            raise ValueError("ports: each container port may be listed once")
-        for path in self.tmpfs:
+    def _absolute(cls, value: dict[str, str]) -> dict[str, str]:
+        for path in value:
             if not path.startswith("/"):
-                raise ValueError(f"tmpfs: {path!r} is not an absolute path")
-        return self
+                raise refusal(path, path, "use an absolute path")
+        return value
+
+    @field_validator("ports")
+    @classmethod
+    def _listed_once(cls, value: list[PortOptions]) -> list[PortOptions]:
+        inside = [port.container for port in value]
+        for index, port in enumerate(inside):
+            if port in inside[:index]:
+                raise refusal(f"{index}.container", port, "list each container port once")
+        return value

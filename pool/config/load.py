@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -13,23 +14,37 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pool.config.options import NAME_RULE
 from pool.config.root import Config
 from pool.errors import ConfigError
 
-_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})")
-_SECRET = "•••"  # noqa: S105 - what is shown in place of a secret
+_VARIABLE = re.compile(
+    r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<malformed>\{[^}]*\}?))"
+)
+_HIDDEN = "•••"
+_SECRET_KEYS = frozenset({"environment", "headers"})
+_RULES = {  # where pydantic's own words are those of a Python programmer
+    "bool_parsing": "use true or false",
+    "dict_type": "it should be a mapping",
+    "model_type": "it should be a mapping",
+    "string_pattern_mismatch": NAME_RULE,
+    "string_type": "it should be text; write it in quotes",
+    "too_short": "give at least one",
+}
 
 
 class _Loader(yaml.SafeLoader):
     """YAML in which a key may stand only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -45,9 +60,10 @@ def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> 
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML file, such as config/demo.yaml"
+            f"{path}: cannot be read: {reason}", hint="give the path of a YAML file, such as config/demo.yaml"
         ) from error
     return parse_config(text, source=str(path), environment=environment)
 
@@ -55,17 +71,28 @@ def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> 
 def parse_config(text: str, *, source: str = "configuration", environment: Mapping[str, str] | None = None) -> Config:
     """Validate a configuration given as YAML text.
 
+    Args:
+        text: The YAML.
+        source: What error messages call it.
+        environment: Where variables are looked up; the process's environment by default.
+
     Raises:
         ConfigError: The text is not YAML, or does not describe a configuration.
+
+    >>> parse_config("pools: {web: {size: 2, container: {image: nginx, ports: [{container: 80}]}}}").slots("web")[1].id
+    'web-2'
     """
     try:
         document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML: {_one_line(error)}") from error
+        raise ConfigError(f"{source}: {_yaml_fault(error)}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{source}: the file must be a mapping that has at least `pools`")
     problems: list[str] = []
-    document = _interpolate(document, os.environ if environment is None else environment, "", problems)
+    try:
+        document = _interpolate(document, os.environ if environment is None else environment, (), problems)
+    except RecursionError:
+        raise ConfigError(f"{source}: an alias (*) refers to something that contains it") from None
     if not problems:
         try:
             return Config.model_validate(document)
@@ -75,81 +102,103 @@ def parse_config(text: str, *, source: str = "configuration", environment: Mappi
 
 
 def render_config(config: Config) -> dict[str, Any]:
-    """Return the effective configuration as plain types, with environment values hidden."""
+    """Return the effective configuration as plain types, defaults included, with everything secret hidden."""
     document = config.model_dump(mode="json", by_alias=True)
-    for pool, options in config.pools.items():
-        rendered = document["pools"][pool]
-        container = rendered["container"]
-        container["environment"] = dict.fromkeys(container["environment"], _SECRET)
-        for level in ("on_release", "on_failure", "on_expiry"):
-            rendered["reset"][level] = getattr(options.reset, level).label
+    for pool in document["pools"].values():
+        for holder in (pool["container"], pool["health"]["http"] or {}):
+            for key in _SECRET_KEYS & holder.keys():
+                holder[key] = dict.fromkeys(holder[key], _HIDDEN)
     if config.redis.url:
-        document["redis"]["url"] = re.sub(r"(?<=://)[^@/]*@", f"{_SECRET}@", config.redis.url)
+        document["redis"]["url"] = mask_url(config.redis.url)
     return document
 
 
-def _interpolate(node: Any, environment: Mapping[str, str], path: str, problems: list[str]) -> Any:
-    def at(key: object) -> str:
-        return f"{path}.{key}" if path else str(key)
+def mask_url(url: str) -> str:
+    """Hide what a URL says before its `@` and in a `password` parameter.
 
+    >>> mask_url("redis://user:secret@cache:6379/0")
+    'redis://•••@cache:6379/0'
+    """
+    return re.sub(r"(?<=://).*@|(?<=password=)[^&]*", lambda found: _HIDDEN + "@" * found[0].endswith("@"), url)
+
+
+def _interpolate(node: Any, environment: Mapping[str, str], path: tuple[Any, ...], problems: list[str]) -> Any:
     def substitute(match: re.Match[str]) -> str:
-        if match["name"] is None:
+        name, default = match["name"], match["default"]
+        if match["malformed"]:
+            problems.append(
+                f"{_dotted(path)}: {match[0]!r} is not allowed; use ${{NAME}}, ${{NAME:-default}} or $$ for $"
+            )
+        if name is None:
             return "$"
-        value = environment.get(match["name"], match["default"])
+        value = environment.get(name) or default if default is not None else environment.get(name)
         if value is None:
-            problems.append(f"{path}: the environment has no {match['name']}; set it, or write ${{{match['name']}:-default}}")
-            return ""
-        return value
+            problems.append(f"{_dotted(path)}: the environment has no {name}; set it, or write ${{{name}:-default}}")
+        return value or ""
 
     if isinstance(node, dict):
-        return {key: _interpolate(value, environment, at(key), problems) for key, value in node.items()}
+        return {key: _interpolate(value, environment, (*path, key), problems) for key, value in node.items()}
     if isinstance(node, list):
-        return [_interpolate(value, environment, at(index), problems) for index, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
-    result = _VARIABLE.sub(substitute, node)
-    return None if not result and node else result
+        return [_interpolate(value, environment, (*path, index), problems) for index, value in enumerate(node)]
+    return _VARIABLE.sub(substitute, node) if isinstance(node, str) else node
 
 
 def _describe(fault: dict[str, Any]) -> str:
-    location = fault["loc"]
-    path = ".".join(str(part) for part in location)
-    if fault["type"] == "extra_forbidden":
-        allowed = sorted(_keys_at(location[:-1]))
-        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-        guess = f"did you mean {close[0]!r}? " if close else ""
-        return f"{path}: unknown key; {guess}allowed: {', '.join(allowed)}"
-    if fault["type"] == "missing":
-        return f"{path}: required, but missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    if isinstance(fault["input"], dict | list | BaseModel):
-        return f"{path}: {message}" if path else message
-    return f"{path}: {fault['input']!r} is not allowed; {message[:1].lower()}{message[1:]}"
+    """Say where a fault is, what stands there, and what may."""
+    location = tuple(part for part in fault["loc"] if part != "[key]")
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"{_dotted(location)}: unknown key; {_known_keys(location)}"
+    if kind == "missing":
+        return f"{_dotted(location)}: required, but missing"
+    if kind == "refused":
+        location, value = (*location, context["at"]), context["value"]
+    rule = _RULES.get(kind) or fault["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+    return f"{_dotted(location)}: {_show(location, value)} is not allowed; {rule[:1].lower()}{rule[1:]}"
 
 
-def _keys_at(location: tuple[int | str, ...]) -> set[str]:
-    """Return the keys that the model at a place of the document has."""
-    current: Any = Config
+def _dotted(location: Sequence[object]) -> str:
+    return ".".join(map(str, location))
+
+
+def _show(location: Sequence[object], value: object) -> str:
+    """Write a value as the user did, unless it may be secret or is long."""
+    if _SECRET_KEYS & set(location):
+        return _HIDDEN
+    if isinstance(value, str):
+        return repr(mask_url(value) if len(value) < 100 else f"{mask_url(value)[:100]}…")
+    if isinstance(value, dict | BaseModel):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+
+
+def _known_keys(location: tuple[Any, ...]) -> str:
+    """Name the keys that the object at a place has, the likeliest first."""
+    model = _model_at(location[:-1])
+    known = sorted(field.alias or name for name, field in model.model_fields.items())
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}allowed: {', '.join(known)}"
+
+
+def _model_at(location: Sequence[Any]) -> type[BaseModel]:
+    """Follow keys, names and indices down to the class of options found there."""
+    here: Any = Config
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
-            current = field.annotation if field else None
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = next(field.annotation for name, field in here.model_fields.items() if part in (name, field.alias))
         else:
-            current = get_args(current)[-1] if get_args(current) else None
-        current = next((model for model in _models(current)), current)
-    models = list(_models(current))
-    return {field.alias or name for model in models for name, field in model.model_fields.items()}
+            here = get_args(here)[-1]  # what a list or mapping holds
+        while get_origin(here) in (Union, UnionType, Annotated):
+            here = get_args(here)[0]
+    model: type[BaseModel] = here  # only such objects have unknown keys
+    return model
 
 
-def _models(annotation: Any) -> Iterator[Any]:
-    """Unwrap `X | None` and `Annotated[X, …]` down to models or containers of models."""
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        for argument in get_args(annotation):
-            yield from _models(argument)
-    elif annotation is not None and annotation is not type(None) and (get_origin(annotation) or isinstance(annotation, type)):
-        if get_origin(annotation) or issubclass(annotation, BaseModel):
-            yield annotation
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return f"not YAML: {' '.join(str(error).split())}"

@@ -1,30 +1,45 @@
 """What can be configured, and its defaults: one class for each part of the file."""
 
+# ruff: noqa: RUF012 - pydantic copies a mutable default for each object; ruff does not see that Options is a BaseModel
+
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from pool.config.container import ContainerOptions, Options, PortNumber
+from pool.config.container import ContainerOptions, Options, PortNumber, refusal
 from pool.models import ResetLevel
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
+NAME_RULE = "use up to 64 of a-z, 0-9, -, _ and ., with a letter or digit at both ends"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+_LEVELS = [level.label for level in ResetLevel]
 
 
-def _level(value: object) -> object:
-    if isinstance(value, str):
-        if value not in {level.label for level in ResetLevel}:
-            raise ValueError("use one of none, soft, hard, recreate")
-        return ResetLevel[value.upper()]
-    return value
+def _level(value: object) -> ResetLevel:
+    if isinstance(value, ResetLevel):
+        return value
+    if value not in _LEVELS:
+        raise ValueError(f"use one of {', '.join(_LEVELS)}")
+    return ResetLevel[str(value).upper()]
 
 
-Level = Annotated[ResetLevel, BeforeValidator(_level)]
+def _name_default(schema: dict[str, Any]) -> None:
+    schema["default"] = ResetLevel(schema["default"]).label
+
+
+Level = Annotated[
+    ResetLevel,
+    BeforeValidator(_level),
+    PlainSerializer(lambda level: level.label, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "enum": _LEVELS}),
+    Field(json_schema_extra=_name_default),
+]
 
 
 class TcpProbe(Options):
@@ -43,12 +58,12 @@ class HttpProbe(Options):
     """Container port; the first published one by default."""
     path: str = "/"
     """Path to GET. It must not open a session or change anything."""
-    status: list[Annotated[int, Field(ge=100, le=599)]] = [200, 204]
+    status: Annotated[list[Annotated[int, Field(ge=100, le=599)]], Field(min_length=1)] = [200, 204]
     """Answers that mean healthy."""
     timeout_s: Seconds = 5.0
     """How long the answer may take."""
     headers: dict[str, str] = {}
-    """Request headers to send."""
+    """Request headers to send. Their values are shown as little as those of environment variables."""
 
     @field_validator("path")
     @classmethod
@@ -76,10 +91,11 @@ class HealthOptions(Options):
 class ResetRecipe(Options):
     """What a soft reset does inside the container, stage by stage, and what may stay."""
 
-    shell: str = "/bin/sh"
+    shell: str | None = "/bin/sh"
     """A POSIX shell in the image. `null` in an image without one means: every reset is at least hard."""
     user: str | None = None
-    """User that the stages run as; root by default, so that nothing of the last user is out of reach."""
+    """User that the stages run as; root by default, so that nothing of the last user is out of reach. With
+    `no-new-privileges`, root has the capabilities of `cap_add` only in a container that itself starts as root."""
     keep_processes: list[str] = []
     """Names (`comm`, shell patterns allowed) that survive the reset, besides process 1."""
     temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*"]  # noqa: S108 - paths in the container
@@ -144,6 +160,13 @@ class LimitOptions(Options):
     max_queued: Annotated[int, Field(ge=1)] = 10_000
     """Requests that may wait at once."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> LimitOptions:
+        if self.lease_timeout_s > self.max_lease_timeout_s:
+            allowed = f"it may not exceed max_lease_timeout_s ({self.max_lease_timeout_s:g})"
+            raise refusal("lease_timeout_s", self.lease_timeout_s, allowed)
+        return self
+
 
 class SlotOptions(Options):
     """One container of a pool, named by hand."""
@@ -161,7 +184,7 @@ class PoolOptions(Options):
 
     size: Annotated[int, Field(ge=1, le=1000)] | None = None
     """How many containers. Give either `size` or `containers`."""
-    containers: list[SlotOptions] | None = None
+    containers: Annotated[list[SlotOptions], Field(min_length=1)] | None = None
     """The containers one by one, where ids, names or ports follow no pattern."""
     name: str = "{deployment}-{id}"
     """Pattern of the engine's names, with `{deployment}`, `{pool}`, `{id}` and `{n}`."""
@@ -169,7 +192,7 @@ class PoolOptions(Options):
     """Address under which clients reach the published ports."""
     scheme: Literal["http", "https", "ws", "wss", "tcp"] = "http"
     """Scheme of the lease's `url`."""
-    aging_s: Annotated[float, Field(gt=0)] | None = None
+    aging_s: Seconds | None = None
     """Seconds of waiting that make up for one priority class. `null`: strictly by priority."""
     container: ContainerOptions
     """How each container is created."""
@@ -180,23 +203,41 @@ class PoolOptions(Options):
     limits: LimitOptions = LimitOptions()
     """Time and number limits."""
 
+    @field_validator("name")
+    @classmethod
+    def _formattable(cls, value: str) -> str:
+        try:
+            value.format(deployment="d", pool="p", id="i", n=1)
+        except (AttributeError, LookupError, ValueError) as error:
+            raise ValueError("use no placeholders but {deployment}, {pool}, {id} and {n}") from error
+        return value
+
     @model_validator(mode="after")
     def _size_or_containers(self) -> PoolOptions:
-        if (self.size is None) == (self.containers is None):
-            raise ValueError("give either size or containers")
-        if self.containers is not None and not self.containers:
-            raise ValueError("containers: list at least one")
-        try:
-            self.name.format(deployment="d", pool="p", id="i", n=1)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError("name: use only {deployment}, {pool}, {id} and {n}") from error
-        if not self.container.ports and (self.health.tcp or self.health.http):
-            raise ValueError("health: a container without ports has no TCP or HTTP probe; set health.tcp to null")
+        if self.size is None and self.containers is None:
+            raise refusal("size", None, "give the number of containers here, or list them under containers")
+        if self.size is not None and self.containers is not None:
+            raise refusal("size", self.size, "give either size or containers, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_exist(self) -> PoolOptions:
+        published = [port.container for port in self.container.ports]
+        listed = f"use a port of container.ports ({', '.join(map(str, published)) or 'there are none'})"
+        for kind, probe in (("tcp", self.health.tcp), ("http", self.health.http)):
+            if probe and not published:
+                raise refusal(f"health.{kind}", {}, "a container without ports needs null here")
+            if probe and probe.port not in (None, *published):
+                raise refusal(f"health.{kind}.port", probe.port, listed)
+        for index, slot in enumerate(self.containers or ()):
+            for port in slot.ports:
+                if port not in published:
+                    raise refusal(f"containers.{index}.ports", port, listed)
         return self
 
 
 class RedisOptions(Options):
-    """Where the state lives."""
+    """Which Redis, or Valkey, holds the state."""
 
     url: str | None = None
     """`redis://`, `rediss://` or `unix://`. `null`: a private server, started by whoever needs it first."""
@@ -206,15 +247,13 @@ class RedisOptions(Options):
     @field_validator("url")
     @classmethod
     def _scheme(cls, value: str | None) -> str | None:
-        if not value:
-            return None
-        if not value.startswith(("redis://", "rediss://", "unix://")):
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("use a URL that begins with redis://, rediss:// or unix://")
         return value
 
 
 class DockerOptions(Options):
-    """The container engine."""
+    """Where the engine is and how it is called."""
 
     url: str | None = None
     """`unix://`, `tcp://` or `ssh://`; the environment's DOCKER_HOST or the local socket by default."""
@@ -225,9 +264,16 @@ class DockerOptions(Options):
     start_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     """Containers that are started at the same time."""
 
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("unix://", "tcp://", "ssh://")):
+            raise ValueError("use a URL that begins with unix://, tcp:// or ssh://")
+        return value
+
 
 class ManagerOptions(Options):
-    """The process that owns the containers."""
+    """How often the manager looks, and how long it may be silent."""
 
     claim_ttl_s: Annotated[float, Field(ge=1, le=60)] = 3.0
     """A manager silent for this long is replaced by one that stands by."""

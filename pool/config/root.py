@@ -9,10 +9,19 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pool.config.container import Options
-from pool.config.options import NAME_PATTERN, DockerOptions, ManagerOptions, Name, PoolOptions, RedisOptions
+from pool.config.container import Options, refusal
+from pool.config.options import (
+    NAME_PATTERN,
+    NAME_RULE,
+    DockerOptions,
+    ManagerOptions,
+    Name,
+    PoolOptions,
+    RedisOptions,
+)
 
 _ENGINE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognised, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +55,18 @@ class Config(Options):
     """The pools by name."""
 
     @model_validator(mode="after")
-    def _no_duplicates(self) -> Config:
+    def _slots_are_distinct(self) -> Config:
         ids: dict[str, str] = {}
         names: dict[str, str] = {}
-        ports: dict[tuple[str, int], str] = {}
+        ports: dict[int, list[tuple[str, str]]] = {}
         for pool, options in self.pools.items():
-            published = {port.container: port.host_ip for port in options.container.ports}
-            for slot in self.slots(pool):
-                for kind, value, seen in (("id", slot.id, ids), ("name", slot.name, names)):
-                    if value in seen:
-                        raise ValueError(f"pools.{pool}: container {kind} {value!r} is already used by pool {seen[value]}")
-                    seen[value] = pool
-                if not re.fullmatch(NAME_PATTERN, slot.id) or not _ENGINE_NAME.fullmatch(slot.name):
-                    raise ValueError(f"pools.{pool}: {slot.name!r} cannot be a container's name; use a-z, 0-9, - _ .")
+            addresses = {port.container: port.host_ip for port in options.container.ports}
+            for index, slot in enumerate(self.slots(pool)):
+                entry = f"pools.{pool}.containers.{index}" if options.containers else ""
+                _check_name(slot, entry, ids, names)
                 for inside, outside in slot.ports.items():
-                    if not outside:
-                        continue
-                    if outside > 65535:
-                        raise ValueError(f"pools.{pool}: container {slot.id} would be published on port {outside}; "
-                                         "the highest port is 65535")  # fmt: skip
-                    key = (published[inside], outside)
-                    if key in ports:
-                        raise ValueError(f"pools.{pool}: port {outside} of container {slot.id} is already used by {ports[key]}")
-                    ports[key] = slot.id
+                    if outside:
+                        _check_port(slot, entry, outside, addresses[inside], ports.setdefault(outside, []))
         return self
 
     def slots(self, pool: str) -> tuple[Slot, ...]:
@@ -79,14 +77,32 @@ class Config(Options):
         for n, entry in enumerate(options.containers or [None] * (options.size or 0), start=1):
             slot_id = entry.id if entry else f"{pool}-{n}"
             pattern = entry.name if entry and entry.name else options.name
-            ports = {inside: first + n - 1 if first else 0 for inside, first in published.items()}
-            if entry:
-                for inside in entry.ports:
-                    if inside not in published:
-                        listed = ", ".join(map(str, published)) or "none"
-                        raise ValueError(f"pools.{pool}.containers: {slot_id} publishes port {inside}, which is not among "
-                                         f"container.ports ({listed})")  # fmt: skip
-                ports |= entry.ports
             name = pattern.format(deployment=self.deployment, pool=pool, id=slot_id, n=n)
-            slots.append(Slot(pool, slot_id, name, ports))
+            ports = {inside: first + n - 1 if first else 0 for inside, first in published.items()}
+            slots.append(Slot(pool, slot_id, name, ports | (entry.ports if entry else {})))
         return tuple(slots)
+
+
+def _check_name(slot: Slot, entry: str, ids: dict[str, str], names: dict[str, str]) -> None:
+    """Refuse an id or a name that is malformed or taken; remember it otherwise."""
+    at_id, at_name = (f"{entry}.id", f"{entry}.name") if entry else (f"pools.{slot.pool}", f"pools.{slot.pool}.name")
+    if not re.fullmatch(NAME_PATTERN, slot.id):
+        raise refusal(at_id, slot.id, f"this id of a container is too long; {NAME_RULE}")
+    if not _ENGINE_NAME.fullmatch(slot.name):
+        raise refusal(at_name, slot.name, "use two or more of a-z, 0-9, -, _ and ., a letter or digit first")
+    for at, kind, value, seen in ((at_id, "id", slot.id, ids), (at_name, "name", slot.name, names)):
+        if value in seen:
+            raise refusal(at, value, f"{seen[value]} has this {kind} already; every container needs its own")
+    ids[slot.id] = f"a container of pool {slot.pool}"
+    names[slot.name] = f"container {slot.id}"
+
+
+def _check_port(slot: Slot, entry: str, port: int, address: str, seen: list[tuple[str, str]]) -> None:
+    """Refuse a published port that does not exist or is taken on this address; remember it otherwise."""
+    at = f"{entry}.ports" if entry else f"pools.{slot.pool}.container.ports"
+    if port > 65535:
+        raise refusal(at, port, f"container {slot.id} would be published there; the highest port is 65535")
+    for other_address, other in seen:
+        if address == other_address or _ANY_ADDRESS & {address, other_address}:
+            raise refusal(at, port, f"{other} is published there already; container {slot.id} needs a port of its own")
+    seen.append((address, f"container {slot.id}"))

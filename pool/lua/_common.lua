@@ -15,6 +15,7 @@
 --   own       zset   client process -> until when it counts as alive
 --   in:<proc> list   wake-up hints for a process (`manager`: for the manager); has a TTL
 --   mgr       hash   the active manager
+--   baselines hash   container -> what it looked like when it was new
 --   events    stream what happened, trimmed
 local META = KEYS[1]
 local P = string.sub(META, 1, -5)

@@ -16,6 +16,7 @@ for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
   local v = call('HMGET', key, 'state', 'expires_at')
   if not v[1] or (not wanted[id] and v[1] ~= 'allocated') then
     call('DEL', key)
+    call('HDEL', P .. 'baselines', id)
     call('SREM', P .. 'ids', id)
     for _, name in ipairs({'ready', 'exp', 'work'}) do call('ZREM', P .. name, id) end
     forgotten[#forgotten + 1] = id

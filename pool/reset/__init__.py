@@ -1,1 +1,9 @@
-"""."""
+"""Reset: make a used container as good as new, and prove it from outside."""
+
+from __future__ import annotations
+
+from pool.reset.baseline import Baseline
+from pool.reset.levels import Attempt, Place, Resetter
+from pool.reset.policy import first_level, next_level
+
+__all__ = ["Attempt", "Baseline", "Place", "Resetter", "first_level", "next_level"]

@@ -24,6 +24,7 @@ from redis.exceptions import (
 )
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, stop_never, wait_random_exponential
 
+from pool.config.load import mask_url
 from pool.config.options import NAME_PATTERN
 from pool.errors import InvalidRequest, StoreError, StoreUnavailable, StoreUnsupported
 from pool.scripts import load_scripts
@@ -46,10 +47,6 @@ def check_pool_name(pool: str) -> str:
     if not isinstance(pool, str) or not re.fullmatch(NAME_PATTERN, pool):
         raise InvalidRequest("pool", pool, "use a name of a-z, 0-9, - _ . that begins and ends with a letter or digit")
     return pool
-
-
-def _hide_password(url: str) -> str:
-    return re.sub(r"(?<=://)[^@/]*@", "•••@", url)
 
 
 def retrying(*, for_s: float | None = None) -> AsyncRetrying:
@@ -82,7 +79,7 @@ class Connection:
     def __init__(
         self, url: str, *, patience_s: float = 10.0, redis: Redis | None = None, clock_us: int | None = None
     ) -> None:
-        self.url = _hide_password(url)
+        self.url = mask_url(url)
         self.clock_us = clock_us
         self._url = url
         self._patience_s = patience_s

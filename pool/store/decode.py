@@ -25,6 +25,11 @@ def pairs(flat: Sequence[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def text(fields: Mapping[Any, Any]) -> dict[str, str]:
+    """Narrow a hash as the client library types it to what it holds: text."""
+    return {str(key): str(value) for key, value in fields.items()}
+
+
 def seconds(microseconds: str | int) -> float:
     """Turn the store's microseconds into seconds."""
     return int(microseconds) / 1e6

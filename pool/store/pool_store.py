@@ -15,6 +15,7 @@ from pool.errors import (
     PoolDraining,
     QueueFull,
     RequestConflict,
+    StoreError,
     UnknownPool,
 )
 from pool.models import (
@@ -113,7 +114,10 @@ class PoolStore:
     def __init__(self, connection: Connection, pool: str) -> None:
         self.connection = connection
         self.pool = check_pool_name(pool)
-        self._meta = f"cp:{{{pool}}}:meta"
+        self._meta = self._key("meta")
+
+    def _key(self, name: str) -> str:
+        return f"cp:{{{self.pool}}}:{name}"
 
     async def _run(self, name: str, *arguments: str | int) -> Any:
         reply, _ = await self.connection.run(name, self._meta, arguments)
@@ -249,8 +253,10 @@ class PoolStore:
     async def register(self, info: ContainerInfo, *, spec: str, state: State = State.STARTING) -> ContainerRecord:
         """Make a container known or bring what is known up to date; the state of a known one stays."""
         await self._run("register", info.id, state.value, info.generation, spec, decode.dump_info(info))
-        status = await self.status()
-        return next(container for container in status.containers if container.id == info.id)
+        record = await self.container(info.id)
+        if record is None:
+            raise StoreError(f"container {info.id!r} vanished from Redis as it was registered")
+        return record
 
     async def transition(
         self,
@@ -281,6 +287,23 @@ class PoolStore:
             "transition", record.id, record.state.value, record.revision, to.value, len(kept), *kept, *told
         )
         return bool(moved)
+
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        """Return one container as it is now; None where the pool does not know it."""
+        async with self.connection.plain() as redis:
+            fields = await redis.hgetall(self._key(f"c:{container_id}"))
+        return decode.container(decode.text(fields)) if "state" in fields else None
+
+    async def save_baseline(self, container_id: str, text: str) -> None:
+        """Keep what a container looked like when it was new."""
+        async with self.connection.plain() as redis:
+            await redis.hset(self._key("baselines"), container_id, text)
+
+    async def load_baseline(self, container_id: str) -> str | None:
+        """Return what `save_baseline` kept."""
+        async with self.connection.plain() as redis:
+            text = await redis.hget(self._key("baselines"), container_id)
+        return None if text is None else str(text)
 
     async def reconcile(self, container_ids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Repair indexes and forget containers that left; returns those unknown to Redis, and those forgotten."""

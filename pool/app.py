@@ -1,0 +1,85 @@
+"""The composition root: from a configuration to running managers, and from signals to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+
+import structlog
+
+from pool.config import Config
+from pool.embedded import resolve_url, stop_server
+from pool.errors import EngineError
+from pool.manager import PoolManager
+from pool.runtimes import DockerRuntime
+from pool.store import Connection, pool_names
+
+log = structlog.get_logger()
+
+#: A manager has loops that try again by themselves; a single command need not be patient.
+_PATIENCE_S = 1.0
+
+
+async def serve(config: Config, *, remove: bool = False) -> None:
+    """Manage the pools of a configuration until SIGTERM or SIGINT.
+
+    Containers stay as they are when it ends, leases included: the next start adopts them.
+
+    Args:
+        config: What to manage.
+        remove: At the end, wait for the leases, then remove containers, network and pools, and stop the private
+            Redis server if nothing else is in it.
+
+    Raises:
+        PoolError: Redis, the engine, an image, a port or a name is not as the configuration needs it.
+    """
+    async with AsyncExitStack() as stack:
+        given = config.redis.url or os.environ.get("POOL_URL") or None
+        url = await asyncio.to_thread(resolve_url, given, config.redis.state_dir)
+        connection = Connection(url, patience_s=_PATIENCE_S)
+        stack.push_async_callback(connection.close)
+        runtime = DockerRuntime(config.docker)
+        stack.push_async_callback(runtime.close)
+
+        redis_version, engine = await connection.check(), await runtime.check()
+        log.info("serve.starting", redis=connection.url, redis_version=redis_version, engine=engine)
+        for image in sorted({options.container.image for options in config.pools.values()}):
+            await runtime.ensure_image(image)
+        if any(options.container.network is None for options in config.pools.values()):
+            await runtime.ensure_network(config.deployment)
+        await _manage(config, runtime, connection, remove=remove)
+        if remove:
+            await _tidy_up(config, runtime, connection, private=given is None)
+
+
+async def _manage(config: Config, runtime: DockerRuntime, connection: Connection, *, remove: bool) -> None:
+    """Run one manager for each pool; if one fails to start, all stop, and its error is raised."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        managers = [PoolManager(config, pool, runtime, connection) for pool in config.pools]
+        running = [asyncio.create_task(manager.run(stop, remove=remove)) for manager in managers]
+        await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        stop.set()
+        results = await asyncio.gather(*running, return_exceptions=True)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _tidy_up(config: Config, runtime: DockerRuntime, connection: Connection, *, private: bool) -> None:
+    try:
+        await runtime.remove_network(config.deployment)
+    except EngineError as error:  # another pool of the deployment, managed elsewhere, still uses it
+        log.warning("network.kept", why=error.message)
+    if private and not await pool_names(connection):
+        await connection.close()
+        await asyncio.to_thread(stop_server, config.redis.state_dir)
+        log.info("redis.stopped")

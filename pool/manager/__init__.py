@@ -1,0 +1,7 @@
+"""The manager: owns the containers of its pools and runs the loops that keep them fit to be lent."""
+
+from __future__ import annotations
+
+from pool.manager.pool_manager import PoolManager
+
+__all__ = ["PoolManager"]

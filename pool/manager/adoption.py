@@ -1,0 +1,102 @@
+"""Adoption: bring configuration, engine and Redis into agreement, without harming what runs."""
+
+from __future__ import annotations
+
+import structlog
+
+from pool.config import Config, Slot
+from pool.health import HealthReport
+from pool.manager.crew import Crew
+from pool.manager.watch import HealthWatch
+from pool.models import WORK_STATES, ContainerRecord, ResetLevel, ResetReason, State
+from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime
+from pool.reset import Resetter
+from pool.store import PoolStore
+
+log = structlog.get_logger()
+
+
+class Adoption:
+    """Compares what should be, what the engine has, and what Redis knows; repairs the difference."""
+
+    def __init__(
+        self, config: Config, pool: str, runtime: Runtime, store: PoolStore, resetter: Resetter, crew: Crew,
+        watch: HealthWatch,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._pool = pool
+        self._slots = {slot.id: slot for slot in config.slots(pool)}
+        self._runtime = runtime
+        self._store = store
+        self._resetter = resetter
+        self._crew = crew
+        self._watch = watch
+        self._log = log.bind(pool=pool)
+
+    async def run(self) -> None:
+        """Adopt what is there, schedule what is missing, remove what no longer belongs. May run at any time.
+
+        Redis is read before the engine is: whatever the crew does in between changes a container's revision, so
+        that no decision here can rest on what it saw too early.
+        """
+        await self._store.reconcile(list(self._slots))
+        records = {record.id: record for record in (await self._store.status()).containers}
+        found = await self._find()
+        for container_id, containers in found.items():
+            belongs = container_id in self._slots or container_id in records
+            for stray in containers[1:] if belongs else containers:
+                if not self._crew.busy(container_id):
+                    await self._runtime.remove(stray.ref)
+                    self._log.info("container.removed", container=container_id, name=stray.name)
+        for slot in self._slots.values():
+            if not self._crew.busy(slot.id):
+                await self._adopt(slot, next(iter(found.get(slot.id, [])), None), records.get(slot.id))
+
+    async def _find(self) -> dict[str, list[EngineContainer]]:
+        """Return the pool's containers by id, newest generation first."""
+        found: dict[str, list[EngineContainer]] = {}
+        for container in await self._runtime.list(self._config.deployment):
+            if container.pool == self._pool:
+                found.setdefault(container.id, []).append(container)
+        for containers in found.values():
+            containers.sort(key=lambda container: container.generation, reverse=True)
+        return found
+
+    async def _adopt(self, slot: Slot, container: EngineContainer | None, record: ContainerRecord | None) -> None:
+        if container is not None:
+            self._crew.containers[slot.id] = container
+        if record is None:
+            await self._introduce(slot, container)
+        elif record.state in WORK_STATES:
+            self._crew.schedule(slot.id)
+        elif record.state in (State.AVAILABLE, State.ALLOCATED):
+            await self._keep(slot, container, record)
+
+    async def _introduce(self, slot: Slot, container: EngineContainer | None) -> None:
+        """Make a container known that Redis does not know. Nobody knows what is in it, so it is recreated."""
+        generation = container.generation if container else 0
+        seen = container or EngineContainer("", slot.name, EngineState.CREATED, labels={})
+        info = self._resetter.info(slot, seen, generation)
+        await self._store.register(info, spec=seen.spec)
+        self._crew.schedule(slot.id)
+        if container is not None:
+            self._log.warning("container.adopted_unknown", container=slot.id, name=container.name)
+
+    async def _keep(self, slot: Slot, container: EngineContainer | None, record: ContainerRecord) -> None:
+        """Go on with a container that Redis knows and that is lent or ready to be."""
+        if container is None:
+            await self._watch.judge(record, HealthReport("engine", "the container is gone", dead=True))
+            return
+        if not container.running:
+            await self._watch.check(record)
+            return
+        wanted = ContainerSpec.of(self._config, slot, generation=1).spec
+        if container.spec != wanted:
+            if record.state is State.AVAILABLE:
+                note = "the configuration changed"
+                facts: dict[str, str | int] = {"reason": ResetReason.MANUAL.value, "level": int(ResetLevel.RECREATE)}
+                await self._store.transition(record, State.RESETTING, store=facts | {"note": note})
+            return
+        info = self._resetter.info(slot, container, record.info.generation)
+        if info != record.info:
+            await self._store.register(info, spec=container.spec)

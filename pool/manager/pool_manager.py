@@ -1,0 +1,263 @@
+"""The manager of one pool: claims it or stands by, runs its loops, and leaves cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from pool.config import Config
+from pool.errors import EngineError, StoreError
+from pool.health import Prober
+from pool.manager.adoption import Adoption
+from pool.manager.crew import Crew
+from pool.manager.watch import HealthWatch
+from pool.models import ContainerInfo, State
+from pool.ports import LABEL_ID, EngineContainer, Runtime
+from pool.reaper import reap_all
+from pool.reset import Resetter
+from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retrying
+
+#: How often the work list is read although no hint came.
+_WORK_POLL_S = 1.0
+_STANDBY_POLL_S = 0.5
+
+log = structlog.get_logger()
+
+
+class _ClaimLost(Exception):
+    """Another manager may have the pool by now."""
+
+
+class PoolManager:
+    """Manages one pool until it is told to stop.
+
+    Args:
+        config: The whole configuration.
+        pool: The pool's name.
+        runtime: The engine.
+        connection: Where the state lives.
+    """
+
+    def __init__(self, config: Config, pool: str, runtime: Runtime, connection: Connection) -> None:
+        self.ready = asyncio.Event()
+        self._config = config
+        self._options = config.pools[pool]
+        self._timing = config.manager
+        self._runtime = runtime
+        self._connection = connection
+        self._store = PoolStore(connection, pool)
+        self._id = secrets.token_hex(8)
+        self._name = f"{socket.gethostname()} pid {os.getpid()}"
+        self._claimed_until = 0.0
+        self._told: dict[str, str] = {}
+        self._log = log.bind(pool=pool)
+
+    async def run(self, stop: asyncio.Event, *, remove: bool = False) -> None:
+        """Manage the pool until `stop` is set.
+
+        Args:
+            stop: Set it to end; resets in progress may finish within the configured grace.
+            remove: Then also wait for the leases, and remove containers and pool.
+
+        Raises:
+            PoolError: The pool cannot be started as configured: an image, a port, a name.
+        """
+        while await self._claim(stop):
+            try:
+                await self._lead(stop, remove=remove)
+            except _ClaimLost:
+                self._log.warning("manager.claim_lost")
+
+    # The claim
+
+    def _leading(self) -> bool:
+        """Whether our claim holds, judged on our own clock from the last time that Redis confirmed it."""
+        return time.monotonic() < self._claimed_until
+
+    async def _try_claim(self) -> str:
+        """Claim the pool or renew the claim; returns the leader's name if that is not us."""
+        asked_at = time.monotonic()
+        claim = await self._store.lead(self._id, ttl_s=self._timing.claim_ttl_s, info=self._name)
+        if claim.leading:
+            self._claimed_until = asked_at + self._timing.claim_ttl_s
+            return ""
+        self._claimed_until = 0.0
+        return claim.leader
+
+    async def _claim(self, stop: asyncio.Event) -> bool:
+        """Stand by until the pool is ours; returns False if we are to stop before."""
+        while not stop.is_set():
+            try:
+                leader = await self._try_claim()
+            except StoreError as error:
+                self._tell("manager.redis_away", error.message)
+            else:
+                self._tell("manager.redis_away", "")
+                self._tell("manager.standby", f"{leader} manages the pool" if leader else "")
+                if not leader:
+                    self._log.info("manager.active", manager=self._name)
+                    return True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _STANDBY_POLL_S)
+        return False
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.claim_ttl_s / 4)
+            try:
+                if await self._try_claim():
+                    raise _ClaimLost
+            except StoreError as error:
+                self._tell("manager.redis_away", error.message)
+                if not self._leading():
+                    raise _ClaimLost from error
+            else:
+                self._tell("manager.redis_away", "")
+
+    # Leading
+
+    async def _lead(self, stop: asyncio.Event, *, remove: bool) -> None:
+        prober = Prober(self._runtime, self._options.health)
+
+        async def wait_healthy(container: EngineContainer, info: ContainerInfo, timeout_s: float) -> str:
+            report = await prober.wait(container, info, timeout_s=timeout_s)
+            return "" if report.healthy else str(report)
+
+        resetter = Resetter(self._config, self._store.pool, self._runtime, self._store, wait_healthy)
+        crew = Crew(self._config, self._store.pool, self._runtime, self._store, resetter, self._leading)
+        watch = HealthWatch(self._options.health, self._store, prober, crew)
+        adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
+        wake = WakeListener(self._connection, "manager")
+        try:
+            await self._open(adoption)
+            loops = [
+                self._renew(),
+                self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
+                self._every(self._options.health.interval_s, "health", watch.check_all),
+                self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
+                self._every(_WORK_POLL_S, "work", lambda: self._schedule_all(crew)),
+                self._hear(wake, crew),
+                self._hear_engine(watch),
+                _until(stop),
+            ]
+            await _first_to_end(loops, crew.conflict)
+            if remove:
+                await self._dissolve()
+        finally:
+            await crew.finish(grace_s=self._timing.stop_grace_s if self._leading() else 0)
+            if remove and stop.is_set():
+                await self._remove()
+            await wake.close()
+            await resetter.close()
+            await prober.close()
+            with suppress(StoreError):
+                await self._store.resign(self._id)
+            self._log.info("manager.stopped")
+
+    async def _open(self, adoption: Adoption) -> None:
+        created, incarnation = await self._store.open(PoolSettings.of(self._options), secrets.token_hex(4))
+        self._log.info("pool.created" if created else "pool.adopted", incarnation=incarnation)
+        if self._options.container.privileged:
+            self._log.warning("pool.privileged", why="its containers may do to the host whatever root may")
+        await adoption.run()
+
+    async def _every(self, interval_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except (StoreError, EngineError) as error:
+                self._tell(f"{name}.delayed", error.message)
+            else:
+                self._tell(f"{name}.delayed", "")
+            await asyncio.sleep(interval_s)
+
+    def _tell(self, event: str, why: str) -> None:
+        """Log a lasting condition once when it begins or changes, and once when it is over."""
+        if self._told.get(event, "") == why:
+            return
+        self._told[event] = why
+        if why:
+            self._log.warning(event, why=why)
+        else:
+            self._log.info(f"{event}.over")
+
+    async def _schedule_all(self, crew: Crew) -> None:
+        status = await self._store.status()
+        for record in status.containers:
+            crew.schedule_if_due(record)
+        if not status.count(State.STARTING) and not self.ready.is_set():
+            self.ready.set()
+            self._log.info("pool.ready", available=status.count(State.AVAILABLE), containers=len(status.containers))
+
+    async def _hear(self, wake: WakeListener, crew: Crew) -> None:
+        await wake.add(self._store.pool)
+
+        async def listen() -> None:
+            async for _, container_id in wake.hints():
+                crew.schedule(container_id)
+
+        await retrying()(listen)
+
+    async def _hear_engine(self, watch: HealthWatch) -> None:
+        """Check a container as soon as the engine reports its death; after a gap in the reports, all of them."""
+        while True:
+            try:
+                async for event in self._runtime.events(self._config.deployment):
+                    container_id = event.labels.get(LABEL_ID, "")
+                    if event.action in ("die", "oom", "pause", "destroy") and container_id:
+                        await watch.check_now(container_id)
+            except (EngineError, StoreError) as error:
+                self._tell("engine.events_broken", error.message)
+                await asyncio.sleep(_WORK_POLL_S)
+                with suppress(EngineError, StoreError):
+                    await watch.check_all()
+                    self._tell("engine.events_broken", "")
+
+    # Leaving for good
+
+    async def _dissolve(self) -> None:
+        """Take no new request and let the holders finish, within the grace."""
+        until = time.monotonic() + self._timing.stop_grace_s
+        held = await self._store.drain()
+        if held:
+            self._log.info("pool.draining", leases=held)
+        while held and time.monotonic() < until:
+            await asyncio.sleep(_STANDBY_POLL_S / 5)
+            await self._try_claim()
+            await reap_all(self._store)
+            held = (await self._store.status()).count(State.ALLOCATED)
+
+    async def _remove(self) -> None:
+        for record in (await self._store.status()).containers:
+            if record.state is State.ALLOCATED:
+                await self._store.transition(record, State.UNHEALTHY, store={"note": "the pool was removed"})
+        for container in await self._runtime.list(self._config.deployment):
+            if container.pool == self._store.pool:
+                await self._runtime.remove(container.ref)
+        await self._store.forget()
+        self._log.info("pool.removed")
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _first_to_end(loops: list[Coroutine[Any, Any, None]], conflict: asyncio.Future[None]) -> None:
+    """Run until one of them ends, cancel the others, and raise what ended it."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    try:
+        done, _ = await asyncio.wait([*tasks, conflict], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for ended in done:
+        ended.result()
