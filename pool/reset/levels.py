@@ -233,8 +233,9 @@ class Resetter:
     # The outside: what the engine sees
 
     async def _look(self, place: Place, container: EngineContainer, files: frozenset[str]) -> Baseline:
-        changes = await self._runtime.changes(container.ref)
-        processes = await self._runtime.processes(container.ref)
+        changes, processes = await asyncio.gather(
+            self._runtime.changes(container.ref), self._runtime.processes(container.ref)
+        )
         shell = self._shells.get(container.ref)
         ours = shell.pid if shell is not None and shell.alive else None
         return Baseline.of(place.generation, [process for process in processes if process.pid != ours], changes, files)

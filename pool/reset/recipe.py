@@ -22,6 +22,7 @@ STAGES = (
     "validate",
 )
 
+# Runs in the shell that reads the script, not in a subshell of it: it must know itself to spare itself.
 _TERMINATE = """\
 read -r self _ < /proc/self/stat
 round=0
@@ -83,7 +84,7 @@ def shell_pattern(pattern: str) -> str:
     >>> shell_pattern("/var/my cache")
     "'/var/my cache'"
     """
-    parts = re.split(r"([*?\\[\\]]+)", pattern)
+    parts = re.split(r"([*?\[\]]+)", pattern)
     quoted = "".join(part if index % 2 else shlex.quote(part) if part else "" for index, part in enumerate(parts))
     if pattern.endswith("/*"):
         return f"{quoted} {quoted[:-1]}.[!.]* {quoted[:-1]}..?*"
@@ -100,7 +101,7 @@ def build_script(recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str) 
         "reset_environment": _commands(recipe.environment),
         "validate": _commands(recipe.validate_with),
     }
-    lines = [f"( {bodies[stage]}\n)\nprintf '%s stage %s %s\\n' {marker} {stage} $?" for stage in STAGES]
+    lines = [f"{{ {bodies[stage]}\n}}\nprintf '%s stage %s %s\\n' {marker} {stage} $?" for stage in STAGES]
     return "\n".join([*lines, build_listing(recipe, tmpfs, marker=marker)])
 
 
