@@ -146,6 +146,15 @@ class RequestState(StrEnum):
     LOST = "lost"
 
 
+def rfc3339(seconds: float) -> str:
+    """Write seconds since the epoch as programs read them, in UTC.
+
+    >>> rfc3339(1_800_000_000.25)
+    '2027-01-15T08:00:00.250Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
     """What a client needs to reach a container.
@@ -206,10 +215,6 @@ class LeaseData:
 
     def to_json(self) -> dict[str, Any]:
         """Return the lease as plain JSON types, token included."""
-
-        def moment(seconds: float) -> str:
-            return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
         container = self.container
         return {
             "id": self.request_id,
@@ -228,9 +233,9 @@ class LeaseData:
             "fence": self.fence,
             "token": self.token,
             "ref": self.ref,
-            "granted_at": moment(self.granted_at),
-            "expires_at": moment(self.expires_at),
-            "deadline_at": moment(self.deadline_at),
+            "granted_at": rfc3339(self.granted_at),
+            "expires_at": rfc3339(self.expires_at),
+            "deadline_at": rfc3339(self.deadline_at),
             "ttl_s": self.ttl_s,
             "waited_s": round(self.waited_s, 6),
         }

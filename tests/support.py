@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
-from pool.config import PoolOptions
+from pool.config import Config, PoolOptions
 from pool.models import ContainerInfo, Priority, State
+from pool.ports import ExecResult
 from pool.store import Connection, PoolSettings, PoolStore, RequestSpec
+from pool.testing import MemoryContainer
 
 
 class Clock:
@@ -66,3 +69,32 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, deadline_s: fl
     while not await condition():
         assert loop.time() < until, "the condition did not come true in time"
         await asyncio.sleep(0.01)
+
+
+def obedient_shell(container: MemoryContainer, script: str) -> ExecResult:
+    """Stand for a shell in a fake container: wipe what `dirty` left, report every stage as done."""
+    container.clean()
+    return report_stages(script)
+
+
+def report_stages(script: str) -> ExecResult:
+    """Print what the reset script prints when every stage succeeds."""
+    stages = re.findall(r"printf '%s stage %s %s\\n' (\w+) (\w+)", script)
+    return ExecResult(0, "".join(f"{marker} stage {stage} 0\n" for marker, stage in stages))
+
+
+def pool_config(deployment: str, pool: str, **pool_options: object) -> Config:
+    """A configuration of one pool of two containers that need no probes, with short times."""
+    options: dict[str, object] = {
+        "size": 2,
+        "container": {"image": "any", "ports": [{"container": 3000, "host": 0}]},
+        "health": {"tcp": None, "interval_s": 0.2},
+        "limits": {"ttl_s": 1.0, "claim_ttl_s": 1.0},
+    }
+    return Config.model_validate(
+        {
+            "deployment": deployment,
+            "manager": {"claim_ttl_s": 1.0, "reap_interval_s": 0.05, "stop_grace_s": 3},
+            "pools": {pool: options | pool_options},
+        }
+    )

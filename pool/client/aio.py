@@ -178,7 +178,7 @@ class AsyncClient:
         asked_at = time.monotonic()
         grant, asked_at = await self._obtain(store, request, until=asked_at + request.wait_s)
         lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
-        lease._give_back = self._give_back  # noqa: SLF001 - the client is the lease's other half
+        lease._give_back, lease._let_go = self._give_back, self._let_go  # noqa: SLF001 - the lease's other half
         self._leases[store.pool, lease.request_id] = lease
         self._busy.set()
         return lease
@@ -241,7 +241,10 @@ class AsyncClient:
         try:
             await asyncio.shield(self._in_background(PoolStore(self._open()[0], ref.pool).release(ref, outcome)))
         finally:
-            self._leases.pop((ref.pool, ref.request_id), None)
+            self._let_go(ref)
+
+    def _let_go(self, ref: LeaseRef) -> None:
+        self._leases.pop((ref.pool, ref.request_id), None)
 
     async def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give back a lease that another process took, by its reference.

@@ -27,7 +27,7 @@ class HeldLease:
         self.data = data
         self._on_lost = on_lost
         self._lost = ""
-        self._released = False
+        self._ended = ""
         self._valid_until = 0.0
         self._deadline = asked_at + (data.deadline_at - data.granted_at)
         self.renew(asked_at)
@@ -38,7 +38,7 @@ class HeldLease:
 
     def lose(self, why: str) -> None:
         """Note that the lease is lost, and tell its holder once."""
-        if self._lost or self._released:
+        if self._lost or self._ended:
             return
         self._lost = why
         if self._on_lost is not None:
@@ -55,24 +55,24 @@ class HeldLease:
     @property
     def lost(self) -> bool:
         """Whether the lease ended under its holder."""
-        if not self._released:
+        if not self._ended:
             self.expire()
         return bool(self._lost)
 
     @property
     def released(self) -> bool:
-        """Whether the lease was given back."""
-        return self._released
+        """Whether the lease was given back, or let go."""
+        return bool(self._ended)
 
     def check(self) -> None:
         """Do nothing while the lease holds.
 
         Raises:
             LeaseLost: It is lost; whatever still runs against the container must stop.
-            AlreadyReleased: It was given back.
+            AlreadyReleased: It was given back, or let go.
         """
-        if self._released:
-            raise AlreadyReleased(f"the lease of request {self.data.request_id!r} was released before")
+        if self._ended:
+            raise AlreadyReleased(f"the lease of request {self.data.request_id!r} was {self._ended} before")
         if self.lost:
             raise LeaseLost(
                 f"the lease of container {self.container.id!r} is lost: {self._lost}",
@@ -109,14 +109,14 @@ class HeldLease:
         """From the request to the grant, in seconds."""
         return self.data.waited_s
 
-    def _finished(self) -> LeaseRef:
-        """Mark as released, unless the lease is lost or was released."""
+    def _finished(self, how: str) -> LeaseRef:
+        """Mark as ended for this holder, unless the lease is lost or had ended before."""
         self.check()
-        self._released = True
+        self._ended = how
         return LeaseRef.parse(self.data.ref)
 
     def __repr__(self) -> str:
-        state = "released" if self._released else "lost" if self._lost else "held"
+        state = self._ended or ("lost" if self._lost else "held")
         return f"<{type(self).__name__} {self.container.id} fence={self.fence} {state}>"
 
 
@@ -124,6 +124,7 @@ class AsyncLease(HeldLease):
     """A lease as an asynchronous context manager: leaving the block gives it back."""
 
     _give_back: Callable[[LeaseRef, Outcome], Awaitable[None]]
+    _let_go: Callable[[LeaseRef], None]
 
     async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give the container back.
@@ -136,7 +137,18 @@ class AsyncLease(HeldLease):
             AlreadyReleased: It was given back before.
         """
         outcome = Outcome.parse(outcome)
-        await self._give_back(self._finished(), outcome)
+        await self._give_back(self._finished("released"), outcome)
+
+    async def detach(self) -> None:
+        """Let go of the lease without giving it back: this client neither renews nor returns it any more.
+
+        Redis keeps it for `data.ttl_s` from the last heartbeat; whoever has `data.ref` can release it until then.
+
+        Raises:
+            LeaseLost: The lease had ended before.
+            AlreadyReleased: It was given back, or let go.
+        """
+        self._let_go(self._finished("detached"))
 
     async def __aenter__(self) -> Self:
         return self

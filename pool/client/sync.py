@@ -95,7 +95,7 @@ class Lease:
 
     @property
     def released(self) -> bool:
-        """Whether the lease was given back."""
+        """Whether the lease was given back, or let go."""
         return self._held.released
 
     def check(self) -> None:
@@ -118,6 +118,10 @@ class Lease:
             AlreadyReleased: It was given back before.
         """
         self._loop.run(self._held.release(outcome))
+
+    def detach(self) -> None:
+        """Let go of the lease without giving it back. See `AsyncLease.detach`."""
+        self._loop.run(self._held.detach())
 
     def __enter__(self) -> Self:
         return self

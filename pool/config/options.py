@@ -256,7 +256,7 @@ class DockerOptions(Options):
     """Where the engine is and how it is called."""
 
     url: str | None = None
-    """`unix://`, `tcp://` or `ssh://`; the environment's DOCKER_HOST or the local socket by default."""
+    """`unix://` or `tcp://`; the environment's DOCKER_HOST or the local socket by default."""
     tls_dir: Path | None = None
     """Directory with `ca.pem`, `cert.pem` and `key.pem` for `tcp://`."""
     timeout_s: Seconds = 30.0
@@ -267,8 +267,8 @@ class DockerOptions(Options):
     @field_validator("url")
     @classmethod
     def _scheme(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("unix://", "tcp://", "ssh://")):
-            raise ValueError("use a URL that begins with unix://, tcp:// or ssh://")
+        if value and not value.startswith(("unix://", "tcp://")):
+            raise ValueError("use a URL that begins with unix:// or tcp://; for ssh, forward the socket with ssh -L")
         return value
 
 

@@ -27,6 +27,11 @@ log = structlog.get_logger()
 class Crew:
     """Brings every container of a pool that needs work back to `available`, or to quarantine.
 
+    Attributes:
+        containers: What the engine has for each slot, as last seen.
+        idle: Set while there is nothing to do.
+        conflict: Fails when the pool cannot be started as configured.
+
     Args:
         config: The whole configuration.
         pool: The pool's name.
@@ -46,6 +51,8 @@ class Crew:
         leading: Callable[[], bool],
     ) -> None:
         self.containers: dict[str, EngineContainer] = {}
+        self.idle = asyncio.Event()
+        self.idle.set()
         self.conflict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._config = config
         self._options = config.pools[pool].reset
@@ -69,6 +76,7 @@ class Crew:
         elif container_id in self._slots:
             task = asyncio.create_task(self._work(self._slots[container_id]))
             self._tasks[container_id] = task
+            self.idle.clear()
             task.add_done_callback(lambda done: self._finished(container_id, done))
 
     def schedule_if_due(self, record: ContainerRecord) -> None:
@@ -78,6 +86,8 @@ class Crew:
 
     def _finished(self, container_id: str, task: asyncio.Task[None]) -> None:
         del self._tasks[container_id]
+        if not self._tasks:
+            self.idle.set()
         if task.cancelled():
             return
         if error := task.exception():

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from pool.config import Config
-from pool.errors import EngineError, StoreError
+from pool.errors import EngineError, StoreError, UnknownPool
 from pool.health import Prober
 from pool.manager.adoption import Adoption
 from pool.manager.crew import Crew
@@ -28,6 +28,7 @@ from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retryi
 #: How often the work list is read although no hint came.
 _WORK_POLL_S = 1.0
 _STANDBY_POLL_S = 0.5
+_ANNOUNCE_POLL_S = 0.02
 
 log = structlog.get_logger()
 
@@ -143,10 +144,10 @@ class PoolManager:
                 self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
                 self._every(self._options.health.interval_s, "health", watch.check_all),
                 self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
-                self._every(_WORK_POLL_S, "work", lambda: self._schedule_all(crew)),
+                self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew)),
                 self._hear(wake, crew),
                 self._hear_engine(watch),
-                _until(stop),
+                self._announce_and_wait(crew, stop),
             ]
             await _first_to_end(loops, crew.conflict)
             if remove:
@@ -173,7 +174,7 @@ class PoolManager:
         while True:
             try:
                 await work()
-            except (StoreError, EngineError) as error:
+            except (StoreError, EngineError, UnknownPool) as error:
                 self._tell(f"{name}.delayed", error.message)
             else:
                 self._tell(f"{name}.delayed", "")
@@ -189,13 +190,28 @@ class PoolManager:
         else:
             self._log.info(f"{event}.over")
 
-    async def _schedule_all(self, crew: Crew) -> None:
-        status = await self._store.status()
+    async def _look_after(self, adoption: Adoption, crew: Crew) -> None:
+        """Take up work that no hint told of; where Redis lost its data, begin anew with the containers there are."""
+        try:
+            status = await self._store.status()
+        except UnknownPool:
+            self._log.error("redis.data_lost", then="every container is recreated before it is lent again")
+            await self._open(adoption)
+            return
         for record in status.containers:
             crew.schedule_if_due(record)
-        if not status.count(State.STARTING) and not self.ready.is_set():
-            self.ready.set()
-            self._log.info("pool.ready", available=status.count(State.AVAILABLE), containers=len(status.containers))
+
+    async def _announce_and_wait(self, crew: Crew, stop: asyncio.Event) -> None:
+        """Say when every container has been started, then wait for the end."""
+        status = await self._store.status()
+        while status.count(State.STARTING):
+            await crew.idle.wait()
+            await asyncio.sleep(_ANNOUNCE_POLL_S)
+            with suppress(StoreError, UnknownPool):
+                status = await self._store.status()
+        self._log.info("pool.ready", available=status.count(State.AVAILABLE), containers=len(status.containers))
+        self.ready.set()
+        await stop.wait()
 
     async def _hear(self, wake: WakeListener, crew: Crew) -> None:
         await wake.add(self._store.pool)
@@ -244,10 +260,6 @@ class PoolManager:
                 await self._runtime.remove(container.ref)
         await self._store.forget()
         self._log.info("pool.removed")
-
-
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
 
 
 async def _first_to_end(loops: list[Coroutine[Any, Any, None]], conflict: asyncio.Future[None]) -> None:

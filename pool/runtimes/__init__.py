@@ -1,1 +1,7 @@
-"""."""
+"""The engines that run containers, each behind the port `pool.ports.Runtime`."""
+
+from __future__ import annotations
+
+from pool.runtimes.docker import DockerRuntime
+
+__all__ = ["DockerRuntime"]

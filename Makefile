@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format images clean
+
+BIN := .venv/bin
+SCRIPTS := deploy/images/build
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+
+setup: ## Make ready what is missing: the virtual environment, a Docker engine, the sample image
+	@sh deploy/setup
+
+demo: setup ## Watch a pool at work
+	@$(BIN)/poolctl demo
+
+test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
+	@$(BIN)/pytest $(ARGS)
+
+lint: ## Check style, formatting, types and layers
+	@sh deploy/setup venv
+	$(BIN)/ruff check . $(SCRIPTS)
+	$(BIN)/ruff format --check . $(SCRIPTS)
+	$(BIN)/mypy
+	$(BIN)/mypy $(SCRIPTS)
+	$(BIN)/lint-imports
+
+format: ## Format the code and apply the safe fixes
+	@sh deploy/setup venv
+	$(BIN)/ruff check --fix . $(SCRIPTS)
+	$(BIN)/ruff format . $(SCRIPTS)
+
+images: ## Build the sample image, unless it is up to date
+	@sh deploy/setup images
+
+clean: ## Remove the virtual environment and the caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,142 @@
+"""Between our types and the engine's JSON, without any input or output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pool.config import ContainerOptions
+from pool.ports import Change, ChangeKind, ContainerSpec, EngineContainer, EngineEvent, EngineState, Stats
+
+_CHANGES = {0: ChangeKind.MODIFIED, 1: ChangeKind.ADDED, 2: ChangeKind.DELETED}
+_NEVER = "0001-01-01"
+_NOT_LABELS = frozenset({"image", "name", "exitCode", "signal", "execDuration"})
+
+#: Actions worth a line in the event stream. The engine filters: `exec_*` and `top`, which our own checks cause, would
+#: flood it, and so would a HEALTHCHECK.
+ACTIONS = (
+    "create", "start", "restart", "stop", "kill", "die", "oom", "pause", "unpause", "destroy", "health_status",
+)  # fmt: skip
+
+
+def container_config(spec: ContainerSpec, network: str) -> dict[str, Any]:
+    """Return the body that creates a container."""
+    options = spec.options
+    return {
+        "Image": options.image,
+        "Cmd": options.command,
+        "Entrypoint": options.entrypoint,
+        "Env": [f"{name}={value}" for name, value in options.environment.items()],
+        "WorkingDir": options.working_dir or "",
+        "User": options.user or "",
+        "Hostname": options.hostname or spec.id,
+        "Labels": spec.labels,
+        "StopTimeout": whole_seconds(options.stop_grace_s),
+        "ExposedPorts": {f"{port}/tcp": {} for port in spec.ports},
+        "HostConfig": {
+            "NetworkMode": network,
+            "PortBindings": _port_bindings(spec),
+            "Mounts": [
+                {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+                for mount in options.mounts
+            ],
+            "Tmpfs": options.tmpfs,
+            "ExtraHosts": [f"{name}:{address}" for name, address in options.extra_hosts.items()],
+            "RestartPolicy": _restart_policy(options.restart),
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            **_limits(options),
+            **_isolation(options),
+        },
+    }
+
+
+def _limits(options: ContainerOptions) -> dict[str, Any]:
+    limits: dict[str, Any] = {"PidsLimit": options.pids_limit}
+    if options.memory:
+        limits |= {"Memory": options.memory, "MemorySwap": options.memory}  # equal: no swap
+    if options.cpus:
+        limits["NanoCpus"] = round(options.cpus * 1e9)
+    if options.shm_size:
+        limits["ShmSize"] = options.shm_size
+    return limits
+
+
+def _isolation(options: ContainerOptions) -> dict[str, Any]:
+    return {
+        "Init": options.init,
+        "CapAdd": options.cap_add,
+        "CapDrop": options.cap_drop,
+        "SecurityOpt": options.security_opt,
+        "ReadonlyRootfs": options.read_only,
+        "Privileged": options.privileged,
+        "AutoRemove": False,  # a dead container is evidence
+    }
+
+
+def _port_bindings(spec: ContainerSpec) -> dict[str, list[dict[str, str]]]:
+    addresses = {port.container: port.host_ip for port in spec.options.ports}
+    return {
+        f"{inside}/tcp": [{"HostIp": addresses.get(inside, "127.0.0.1"), "HostPort": str(outside) if outside else ""}]
+        for inside, outside in spec.ports.items()
+    }
+
+
+def _restart_policy(text: str) -> dict[str, Any]:
+    name, _, tries = text.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(tries or 0)}
+
+
+def whole_seconds(seconds: float) -> int:
+    """Round up to what the engine takes: whole seconds."""
+    return math.ceil(seconds)
+
+
+def read_container(raw: Mapping[str, Any]) -> EngineContainer:
+    """Read the engine's answer to an inspection."""
+    state = raw["State"]
+    status = EngineState(state["Status"])
+    started_at = state["StartedAt"]
+    return EngineContainer(
+        ref=raw["Id"],
+        name=raw["Name"].removeprefix("/"),
+        state=status,
+        labels=raw["Config"].get("Labels") or {},
+        ports=_read_ports(raw["NetworkSettings"].get("Ports") or {}),
+        exit_code=state["ExitCode"] if status in (EngineState.EXITED, EngineState.DEAD) else None,
+        oom_killed=state["OOMKilled"],
+        started_at="" if started_at.startswith(_NEVER) else started_at,
+    )
+
+
+def _read_ports(published: Mapping[str, list[dict[str, str]] | None]) -> dict[int, int]:
+    return {
+        int(inside.removesuffix("/tcp")): int(bindings[0]["HostPort"])
+        for inside, bindings in published.items()
+        if inside.endswith("/tcp") and bindings
+    }
+
+
+def read_changes(raw: list[dict[str, Any]] | None) -> list[Change]:
+    """Read the engine's list of changed paths; it says `null` for none."""
+    return [Change(_CHANGES[change["Kind"]], change["Path"]) for change in raw or ()]
+
+
+def read_stats(raw: Mapping[str, Any], memory_limit: int) -> Stats:
+    """Read one sample. Page cache that can be dropped at any time is no use of memory, as for `docker stats`."""
+    memory = raw["memory_stats"]
+    details = memory.get("stats", {})
+    cache = details.get("inactive_file", details.get("total_inactive_file", 0))
+    return Stats(
+        memory_bytes=max(0, memory.get("usage", 0) - cache),
+        memory_limit_bytes=memory_limit,
+        cpu_ns=raw["cpu_stats"]["cpu_usage"]["total_usage"],
+        pids=raw["pids_stats"].get("current", 0),
+    )
+
+
+def read_event(raw: Mapping[str, Any]) -> EngineEvent:
+    """Read one event; the engine mixes labels with its own attributes."""
+    actor = raw["Actor"]
+    labels = {name: value for name, value in actor["Attributes"].items() if name not in _NOT_LABELS}
+    return EngineEvent(ref=actor["ID"], action=raw["Action"], at=raw["timeNano"] / 1e9, labels=labels)

@@ -1,0 +1,412 @@
+"""The manager on a real server and an engine in memory: what it does, state by state."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from pool.client import AsyncClient
+from pool.config import Config
+from pool.errors import LeaseLost, NameTaken, PortTaken, UnknownPool
+from pool.manager import PoolManager
+from pool.models import ContainerRecord, ResetLevel, State
+from pool.ports import ContainerSpec, EngineState
+from pool.store import Connection, PoolStore, read_events
+from pool.testing import MemoryContainer, MemoryRuntime
+from tests.support import eventually, obedient_shell, pool_config, report_stages
+
+
+@dataclass
+class Bench:
+    """A pool with its engine, server and managers."""
+
+    connection: Connection
+    runtime: MemoryRuntime
+    config: Config
+    client: AsyncClient
+    stops: list[asyncio.Event] = field(default_factory=list)
+    managers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def pool(self) -> str:
+        return next(iter(self.config.pools))
+
+    @property
+    def store(self) -> PoolStore:
+        return PoolStore(self.connection, self.pool)
+
+    def start(self, *, remove: bool = False) -> PoolManager:
+        manager = PoolManager(self.config, self.pool, self.runtime, self.connection)
+        self.stops.append(asyncio.Event())
+        self.managers.append(asyncio.create_task(manager.run(self.stops[-1], remove=remove)))
+        return manager
+
+    async def ready(self) -> None:
+        manager = self.start()
+        await asyncio.wait_for(asyncio.shield(_first(manager.ready.wait(), self.managers[-1])), 10)
+
+    async def stop(self) -> None:
+        for stop in self.stops:
+            stop.set()
+        await asyncio.gather(*self.managers)
+        self.stops.clear()
+        self.managers.clear()
+
+    async def record(self, container_id: str | None = None) -> ContainerRecord:
+        record = await self.store.container(container_id or f"{self.pool}-1")
+        assert record is not None
+        return record
+
+    def inside(self, container_id: str | None = None) -> MemoryContainer:
+        wanted = container_id or f"{self.pool}-1"
+        return next(c for c in self.runtime.containers.values() if c.spec.id == wanted)
+
+    def calls(self, name: str) -> int:
+        return sum(call == name for call, _ in self.runtime.calls)
+
+    async def all_available(self) -> bool:
+        return (await self.store.status()).count(State.AVAILABLE) == 2
+
+    async def facts(self, kind: str) -> list[dict[str, str]]:
+        events = await read_events(self.connection, self.pool)
+        return [dict(event.fields) for event in events if event.type == kind]
+
+
+async def _first(waiting: Awaitable[object], task: asyncio.Task[None]) -> None:
+    """Wait for something, or raise what ended the task that was to bring it about."""
+    future = asyncio.ensure_future(waiting)
+    await asyncio.wait([future, task], return_when=asyncio.FIRST_COMPLETED)
+    if not future.done():
+        future.cancel()
+        await task
+
+
+MakeBench = Callable[..., Awaitable[Bench]]
+
+
+@pytest.fixture
+async def make_bench(redis_url: str) -> AsyncIterator[MakeBench]:
+    benches: list[Bench] = []
+    connections = []
+
+    async def make(runtime: MemoryRuntime | None = None, **pool_options: object) -> Bench:
+        connection = Connection(redis_url, patience_s=1)
+        client = AsyncClient(redis_url, owner="tester")
+        await client.connect()
+        connections.append((connection, client))
+        name = uuid.uuid4().hex[:8]
+        config = pool_config(f"d{name}", f"p{name}", **pool_options)
+        runtime = runtime or MemoryRuntime(shell_handler=obedient_shell)
+        benches.append(Bench(connection, runtime, config, client))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        for stop in bench.stops:
+            stop.set()
+        await asyncio.gather(*bench.managers, return_exceptions=True)
+        await bench.store.forget()
+    for connection, client in connections:
+        await client.close()
+        await connection.close()
+
+
+@asynccontextmanager
+async def running(make_bench: MakeBench, **options: object) -> AsyncIterator[Bench]:
+    bench = await make_bench(**options)
+    await bench.ready()
+    yield bench
+    await bench.stop()
+
+
+async def test_a_manager_starts_its_containers_and_takes_their_baselines(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        status = await bench.store.status()
+
+        assert [record.state for record in status.containers] == [State.AVAILABLE, State.AVAILABLE]
+        assert [record.info.generation for record in status.containers] == [1, 1]
+        assert status.manager
+        assert all([await bench.store.load_baseline(record.id) for record in status.containers])
+        for record in status.containers:
+            assert record.info.url == f"http://127.0.0.1:{record.info.ports[3000]}"
+
+
+async def test_a_released_container_is_reset_verified_and_lent_again(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        async with await bench.client.acquire(bench.pool) as lease:
+            container = bench.inside(lease.container.id)
+            bench.runtime.dirty(container.ref, process="stray", file="/tmp/secret")
+        await eventually(bench.all_available)
+
+        moved = (await bench.facts("container.moved"))[-1]
+        assert (moved["from"], moved["to"], moved["verified"]) == ("cleaning", "available", "yes")
+        assert (moved["reset_level"], moved["reset_reason"]) == ("soft", "on_release")
+        assert bench.calls("restart") == 0
+        assert await bench.runtime.changes(container.ref) == []
+
+
+async def test_what_a_soft_reset_leaves_behind_is_found_from_outside_and_escalates(make_bench: MakeBench) -> None:
+    def lazy_shell(container: MemoryContainer, script: str) -> object:
+        return report_stages(script)
+
+    bench = await make_bench(MemoryRuntime(shell_handler=lazy_shell))  # type: ignore[arg-type]  # returns an ExecResult
+    await bench.ready()
+    lease = await bench.client.acquire(bench.pool)
+    bench.runtime.dirty(bench.inside(lease.container.id).ref, file="/opt/left")
+    await lease.release()
+    await eventually(bench.all_available)
+
+    levels = [(m["to"], m["reset_level"]) for m in await bench.facts("container.moved") if "reset_level" in m]
+    assert levels == [("resetting", "soft"), ("resetting", "hard"), ("available", "recreate")]
+    notes = [m["note"] for m in await bench.facts("container.moved") if m["to"] == "resetting"]
+    assert all("/opt/left" in note for note in notes)
+    assert (await bench.record(lease.container.id)).info.generation == 2
+    await bench.stop()
+
+
+@pytest.mark.parametrize("how", ["failed", "expired"])
+async def test_a_failed_or_expired_lease_is_followed_by_a_hard_reset(make_bench: MakeBench, how: str) -> None:
+    async with running(make_bench) as bench:
+        if how == "failed":
+            lease = await bench.client.acquire(bench.pool)
+            await lease.release("failed")
+        else:
+            lease = await bench.client.acquire(bench.pool, timeout_s=0.2)
+            await eventually(lambda: _is(lambda: lease.lost))
+        await eventually(lambda: _is(lambda: bench.calls("restart") == 1))
+        await eventually(bench.all_available)
+
+        moved = (await bench.facts("container.moved"))[-1]
+        assert moved["reset_level"] == "hard"
+        assert moved["reset_reason"] == ("on_release" if how == "failed" else "on_expiry")
+
+
+async def _is(condition: Callable[[], bool]) -> bool:
+    return condition()
+
+
+async def test_a_container_that_never_comes_clean_is_quarantined_with_the_reason(make_bench: MakeBench) -> None:
+    bench = await make_bench(reset={"quarantine_after": 2})
+    await bench.ready()
+    for _ in range(2):
+        bench.runtime.fail_next("create", PortTaken("port 1 is taken"))
+    await bench.client.reset(bench.pool, f"{bench.pool}-1", level=ResetLevel.RECREATE)
+
+    async def quarantined() -> bool:
+        return (await bench.record()).state is State.QUARANTINED
+
+    await eventually(quarantined)
+    assert (await bench.record()).note == "port 1 is taken"
+    await bench.client.reset(bench.pool, f"{bench.pool}-1", level=ResetLevel.RECREATE)
+    await eventually(bench.all_available)
+    await bench.stop()
+
+
+async def test_a_container_that_dies_idle_is_taken_out_and_healed_at_once(make_bench: MakeBench) -> None:
+    async with running(make_bench, health={"tcp": None, "interval_s": 60}) as bench:
+        bench.runtime.crash(bench.inside().ref)
+
+        await eventually(lambda: _is(lambda: bench.calls("restart") == 1))
+        await eventually(bench.all_available)
+
+        states = [(m["from"], m["to"]) for m in await bench.facts("container.moved")][-3:]
+        assert states == [("available", "unhealthy"), ("unhealthy", "resetting"), ("resetting", "available")]
+
+
+async def test_a_container_that_dies_leased_ends_its_lease_and_is_healed(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        lease = await bench.client.acquire(bench.pool)
+        bench.runtime.crash(bench.inside(lease.container.id).ref)
+
+        await eventually(lambda: _is(lambda: lease.lost))
+        with pytest.raises(LeaseLost):
+            lease.check()
+        await eventually(bench.all_available)
+
+
+async def test_a_container_that_vanished_is_created_anew(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        await bench.runtime.remove(bench.inside().ref)
+
+        async def renewed() -> bool:
+            return (await bench.record()).info.generation == 2 and await bench.all_available()
+
+        await eventually(renewed)
+
+
+async def test_the_next_manager_adopts_everything_leases_included(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    lease = await bench.client.acquire(bench.pool)
+    await bench.stop()
+    created = bench.calls("create")
+
+    await bench.ready()
+
+    assert bench.calls("create") == created
+    assert not lease.lost
+    assert (await bench.record(lease.container.id)).request_id == lease.request_id
+    await lease.release()
+    await eventually(bench.all_available)
+    await bench.stop()
+
+
+async def test_work_left_by_a_manager_is_done_by_the_next(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    lease = await bench.client.acquire(bench.pool)
+    await bench.stop()
+    await lease.release()
+    assert (await bench.record(lease.container.id)).state is State.CLEANING
+
+    await bench.ready()
+
+    await eventually(bench.all_available)
+    await bench.stop()
+
+
+async def test_a_second_manager_stands_by_and_takes_over(make_bench: MakeBench, redis_url: str) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    second = bench.start()
+    leader = (await bench.store.status()).manager
+    assert leader
+
+    bench.managers[0].cancel()
+    await asyncio.gather(bench.managers[0], return_exceptions=True)
+    await asyncio.wait_for(second.ready.wait(), 5)
+
+    assert await bench.all_available()
+    bench.managers.pop(0)
+    bench.stops.pop(0)
+    await bench.stop()
+
+
+async def test_a_port_that_is_taken_stops_the_start_and_harms_nothing(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    bench.runtime.fail_next("start", PortTaken("port 3001 is used by another process"))
+
+    bench.start()
+    with pytest.raises(PortTaken, match="3001"):
+        await asyncio.wait_for(bench.managers.pop(), 10)
+
+    assert len(bench.runtime.containers) <= 1, "what could not start is gone again"
+    assert (await bench.store.status()).manager == "", "and the claim is given up"
+
+
+async def test_a_name_of_a_foreign_container_stops_the_start(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    slot = bench.config.slots(bench.pool)[0]
+    options = bench.config.pools[bench.pool].container
+    foreign = await bench.runtime.create(
+        ContainerSpec("foreign", "x", "x-1", slot.name, 1, "s", {}, options.model_copy(update={"ports": []}))
+    )
+
+    bench.start()
+    with pytest.raises(NameTaken, match=slot.name):
+        await asyncio.wait_for(bench.managers.pop(), 10)
+
+    assert foreign.ref in bench.runtime.containers
+
+
+async def test_a_changed_configuration_recreates_idle_containers_and_waits_for_leased_ones(
+    make_bench: MakeBench,
+) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    lease = await bench.client.acquire(bench.pool)
+    await bench.stop()
+    changed = {"image": "other", "ports": [{"container": 3000, "host": 0}]}
+    bench.config = pool_config(bench.config.deployment, bench.pool, container=changed)
+
+    await bench.ready()
+
+    async def renewed() -> bool:
+        return sorted(c.spec.options.image for c in bench.runtime.containers.values()) == ["any", "other"]
+
+    await eventually(renewed)
+    assert bench.inside(lease.container.id).spec.options.image == "any"
+    await lease.release()
+    await eventually(bench.all_available)
+    assert {c.spec.options.image for c in bench.runtime.containers.values()} == {"other"}
+    await bench.stop()
+
+
+async def test_a_smaller_pool_gives_up_what_no_longer_belongs(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    await bench.stop()
+    bench.config = pool_config(bench.config.deployment, bench.pool, size=1)
+
+    await bench.ready()
+
+    assert [c.spec.id for c in bench.runtime.containers.values()] == [f"{bench.pool}-1"]
+    assert [record.id for record in (await bench.store.status()).containers] == [f"{bench.pool}-1"]
+    await bench.stop()
+
+
+async def test_removing_a_pool_leaves_nothing_of_it(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    manager = bench.start(remove=True)
+    await manager.ready.wait()
+    lease = await bench.client.acquire(bench.pool)
+
+    bench.stops[0].set()
+
+    async def draining() -> bool:
+        return (await bench.store.status()).draining
+
+    await eventually(draining)
+    assert not lease.lost
+    await lease.release()
+    await asyncio.gather(*bench.managers)
+    assert bench.runtime.containers == {}
+    with pytest.raises(UnknownPool):
+        await bench.store.status()
+
+
+async def test_after_redis_lost_its_data_every_container_is_recreated_before_it_is_lent(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        first = (await bench.store.status()).incarnation
+        lease = await bench.client.acquire(bench.pool)
+
+        async with bench.connection.plain() as redis:
+            await redis.delete(*await redis.keys(f"cp:{{{bench.pool}}}:*"))
+
+        async def anew() -> bool:
+            try:
+                return (await bench.store.status()).incarnation != first and await bench.all_available()
+            except UnknownPool:
+                return False
+
+        await eventually(anew)
+        assert lease.lost
+        assert [r.info.generation for r in (await bench.store.status()).containers] == [2, 2]
+
+
+async def test_a_reset_in_progress_is_finished_when_the_manager_stops(make_bench: MakeBench) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_shell(container: MemoryContainer, script: str) -> object:
+        if "rm -rf" in script:
+            begun.set()
+            await go_on.wait()
+        return obedient_shell(container, script)
+
+    bench = await make_bench(MemoryRuntime(shell_handler=slow_shell))  # type: ignore[arg-type]  # returns an ExecResult
+    await bench.ready()
+    lease = await bench.client.acquire(bench.pool)
+    await lease.release()
+    await begun.wait()
+
+    bench.stops[0].set()
+    go_on.set()
+    await bench.stop()
+
+    assert (await bench.record(lease.container.id)).state is State.AVAILABLE
+    assert {c.state for c in bench.runtime.containers.values()} == {EngineState.RUNNING}
