@@ -94,8 +94,9 @@ class ResetRecipe(Options):
     shell: str | None = "/bin/sh"
     """A POSIX shell in the image. `null` in an image without one means: every reset is at least hard."""
     user: str | None = None
-    """User that the stages run as; root by default, so that nothing of the last user is out of reach. With
-    `no-new-privileges`, root has the capabilities of `cap_add` only in a container that itself starts as root."""
+    """User that the stages run as; the one that the container starts as by default. Let it start as root and become
+    another at once, and its workload cannot reach the shell. With `no-new-privileges`, root has the capabilities of
+    `cap_add` only in a container that itself starts as root."""
     keep_processes: list[str] = []
     """Names (`comm`, shell patterns allowed) that survive the reset, besides process 1."""
     temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*"]  # noqa: S108 - paths in the container

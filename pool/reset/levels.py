@@ -19,7 +19,6 @@ from pool.store import PoolStore
 #: A killed process may show for a moment until its parent has reaped it.
 _SETTLE_S = 0.5
 _SETTLE_POLL_S = 0.01
-_ROOT = "0"
 
 #: Waits until a started container is healthy; returns what is wrong, or nothing.
 WaitHealthy = Callable[[EngineContainer, ContainerInfo, float], Awaitable[str]]
@@ -213,7 +212,7 @@ class Resetter:
             result = await self._runtime.exec(
                 container.ref,
                 [recipe.shell or "/bin/sh", "-c", script],
-                user=recipe.user or _ROOT,
+                user=recipe.user,
                 deadline_s=self._reset.soft_timeout_s,
             )
         return read_report(result.output, marker=marker)
@@ -222,7 +221,7 @@ class Resetter:
         shell = self._shells.get(ref)
         if shell is None or not shell.alive:
             recipe = self._reset.recipe
-            shell = await self._runtime.open_shell(ref, shell=recipe.shell or "/bin/sh", user=recipe.user or _ROOT)
+            shell = await self._runtime.open_shell(ref, shell=recipe.shell or "/bin/sh", user=recipe.user)
             self._shells[ref] = shell
         return shell
 
