@@ -9,5 +9,6 @@ local created = call('HSETNX', META, 'incarnation', incarnation)
 call('HSET', META, unpack(ARGV, 3))
 call('HDEL', META, 'draining')
 local now = tick()
+call('PERSIST', P .. 'events')
 if created == 1 then emit(now, 'pool.created', 'incarnation', incarnation) end
 return {created, call('HGET', META, 'incarnation')}
