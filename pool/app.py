@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 
 from pool.config import Config
-from pool.embedded import resolve_url, stop_server
-from pool.errors import EngineError
+from pool.embedded import ensure_server, find_server, stop_server
+from pool.errors import EngineError, StoreUnavailable
 from pool.manager import PoolManager
 from pool.runtimes import DockerRuntime
 from pool.store import Connection, pool_names
@@ -20,6 +21,9 @@ log = structlog.get_logger()
 
 #: A manager has loops that try again by themselves; a single command need not be patient.
 _PATIENCE_S = 1.0
+
+#: How often the private server is looked after.
+_GUARD_INTERVAL_S = 0.25
 
 
 async def serve(config: Config, *, remove: bool = False) -> None:
@@ -36,8 +40,12 @@ async def serve(config: Config, *, remove: bool = False) -> None:
         PoolError: Redis, the engine, an image, a port or a name is not as the configuration needs it.
     """
     async with AsyncExitStack() as stack:
-        given = config.redis.url or os.environ.get("POOL_URL") or None
-        url = await asyncio.to_thread(resolve_url, given, config.redis.state_dir)
+        url = config.redis.url or os.environ.get("POOL_URL") or None
+        private = url is None
+        if url is None:
+            url = (await asyncio.to_thread(ensure_server, config.redis.state_dir)).url
+            guard = asyncio.create_task(_keep_alive(config.redis.state_dir))
+            stack.callback(guard.cancel)
         connection = Connection(url, patience_s=_PATIENCE_S)
         stack.push_async_callback(connection.close)
         runtime = DockerRuntime(config.docker)
@@ -51,7 +59,21 @@ async def serve(config: Config, *, remove: bool = False) -> None:
             await runtime.ensure_network(config.deployment)
         await _manage(config, runtime, connection, remove=remove)
         if remove:
-            await _tidy_up(config, runtime, connection, private=given is None)
+            if private:
+                guard.cancel()
+            await _tidy_up(config, runtime, connection, private=private)
+
+
+async def _keep_alive(state_dir: Path | None) -> None:
+    """Start the private Redis server again whenever it is gone; its log on disk has every lease."""
+    while True:
+        await asyncio.sleep(_GUARD_INTERVAL_S)
+        try:
+            if await asyncio.to_thread(find_server, state_dir) is None:
+                server = await asyncio.to_thread(ensure_server, state_dir)
+                log.warning("redis.restarted", pid=server.pid)
+        except StoreUnavailable as error:
+            log.error("redis.not_restarted", why=error.message)
 
 
 async def _manage(config: Config, runtime: DockerRuntime, connection: Connection, *, remove: bool) -> None:

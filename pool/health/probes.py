@@ -82,6 +82,8 @@ class Prober:
             pause = min(pause * 1.5, _SLOWEST_POLL_S)
 
     async def _from_outside(self, info: ContainerInfo) -> HealthReport:
+        if not info.ports and (self._options.tcp or self._options.http):
+            return HealthReport("tcp", "no port is published: the container died as it started")
         if self._options.tcp is not None:
             report = await self._tcp(self._options.tcp, info)
             if not report.healthy:
@@ -96,7 +98,7 @@ class Prober:
             async with asyncio.timeout(probe.timeout_s):
                 _, writer = await asyncio.open_connection(info.host, port)
         except (OSError, TimeoutError) as error:
-            return HealthReport("tcp", f"no connection to {info.host}:{port}: {error or 'timed out'}")
+            return HealthReport("tcp", f"no connection to {info.host}:{port}: {str(error) or 'timed out'}")
         writer.close()
         return HealthReport()
 
@@ -110,7 +112,7 @@ class Prober:
             async with self._http.get(url, timeout=timeout, headers=probe.headers, allow_redirects=False) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return HealthReport("http", f"GET {url}: {error or type(error).__name__}")
+            return HealthReport("http", f"GET {url}: {str(error) or type(error).__name__}")
         if status not in probe.status:
             return HealthReport("http", f"GET {url}: status {status}, not one of {probe.status}")
         return HealthReport()

@@ -194,7 +194,7 @@ class translated:  # noqa: N801 - reads as a word at its place: `with translated
             ) from error
         if isinstance(error, _AWAY):
             raise StoreUnavailable(
-                f"Redis at {self._url} does not answer: {error or type(error).__name__}",
+                f"Redis at {self._url} does not answer: {str(error) or 'timed out'}",
                 hint="start it, or give another URL in redis.url or POOL_URL; leave both empty for a private server",
             ) from error
         raise StoreError(f"Redis at {self._url}: {error}") from error
