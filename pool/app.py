@@ -73,7 +73,7 @@ async def _keep_alive(state_dir: Path | None) -> None:
                 server = await asyncio.to_thread(ensure_server, state_dir)
                 log.warning("redis.restarted", pid=server.pid)
         except StoreUnavailable as error:
-            log.error("redis.not_restarted", why=error.message)
+            log.warning("redis.not_restarted", why=error.message)
 
 
 async def _manage(config: Config, runtime: DockerRuntime, connection: Connection, *, remove: bool) -> None:

@@ -144,6 +144,9 @@ class Crew:
                 container = await self._runtime.inspect(container.ref)
             except ContainerGone:
                 container = None
+        if container is None:  # or made by an attempt that failed half-way: it has the name that the next one needs
+            made = [found for found in await self._runtime.list(self._config.deployment) if found.id == slot.id]
+            container = max(made, key=lambda found: found.generation, default=None)
         generation = record.info.generation
         return Place(slot, container, max(generation, container.generation) if container else generation)
 

@@ -15,7 +15,7 @@ from pool.config import Config
 from pool.errors import LeaseLost, NameTaken, PortTaken, UnknownPool
 from pool.manager import PoolManager
 from pool.models import ContainerRecord, ResetLevel, State
-from pool.ports import ContainerSpec, EngineState
+from pool.ports import ContainerSpec, EngineContainer, EngineState
 from pool.store import Connection, PoolStore, read_events
 from pool.testing import MemoryContainer, MemoryRuntime
 from tests.support import eventually, obedient_shell, pool_config, report_stages
@@ -410,3 +410,28 @@ async def test_a_reset_in_progress_is_finished_when_the_manager_stops(make_bench
 
     assert (await bench.record(lease.container.id)).state is State.AVAILABLE
     assert {c.state for c in bench.runtime.containers.values()} == {EngineState.RUNNING}
+
+
+class ShortLived(MemoryRuntime):
+    """An engine whose containers end as soon as they are started."""
+
+    async def start(self, ref: str) -> EngineContainer:
+        await super().start(ref)
+        self.crash(ref, exit_code=1)
+        return await self.inspect(ref)
+
+
+async def test_a_container_that_ends_as_it_starts_is_quarantined_with_its_own_reason(make_bench: MakeBench) -> None:
+    bench = await make_bench(ShortLived(), size=1, health={"interval_s": 60}, reset={"quarantine_after": 2})
+    bench.start()
+
+    async def quarantined() -> bool:
+        try:
+            return (await bench.store.status()).count(State.QUARANTINED) == 1
+        except UnknownPool:
+            return False
+
+    await eventually(quarantined, deadline_s=20)
+    assert "exited with code 1" in (await bench.record()).note
+    assert len(bench.runtime.containers) == 1, "the one that failed, left for whoever looks"
+    await bench.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from importlib.resources import files
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def test_a_leftover_is_reported_with_its_finder(story: Story) -> None:
 
 
 def test_a_holder_that_did_not_look_is_reported(story: Story) -> None:
-    story.granted("a")
+    story.granted("a").ended("a")
 
     assert not checks.nothing_found(story.events, []).passed
 
@@ -223,7 +224,7 @@ def test_the_failed_levels_of_an_escalated_reset_count_into_its_time(story: Stor
 
 def test_a_dead_holders_container_may_take_ttl_and_reset(story: Story) -> None:
     story.granted("a").ended("a", "lost").cleaned(level="hard")
-    found = recovery(story.events, Strike(Fate.RUNNER_KILLED, "a", "c-1", T0 - 3))
+    found = recovery(story.events, Strike(Fate.RUNNER_KILLED, "a", "c-1", T0 - 4))
 
     assert checks.dead_holder_replaced(found, ttl_s=2, reap_interval_s=0.5).passed
     assert not checks.dead_holder_replaced(found, ttl_s=1, reap_interval_s=0.5).passed
@@ -233,7 +234,7 @@ def test_a_dead_container_may_take_its_reset_only(story: Story) -> None:
     story.granted("a").ended("a", "lost").cleaned(level="hard")
 
     assert checks.dead_container_replaced(recovery(story.events, Strike(Fate.CONTAINER_KILLED, "a", "c-1", T0))).passed
-    late = recovery(story.events, Strike(Fate.CONTAINER_KILLED, "a", "c-1", T0 - 2))
+    late = recovery(story.events, Strike(Fate.CONTAINER_KILLED, "a", "c-1", T0 - 4))
     assert not checks.dead_container_replaced(late).passed
 
 
@@ -324,7 +325,7 @@ def test_the_report_passes_when_all_checks_do(story: Story) -> None:
 
 def test_the_printed_report_marks_what_failed(story: Story) -> None:
     story.started().granted("a").ended("a", "lost", note="no heartbeat").cleaned(level="hard").available()
-    console = Console(record=True, width=100, quiet=True)
+    console = Console(file=io.StringIO(), record=True, width=100)
 
     print_report(console, _report(story, Strike(Fate.RUNNER_KILLED, "a", "c-1", T0)))
 
