@@ -13,7 +13,7 @@ import structlog
 from pool.config import Config
 from pool.embedded import ensure_server, find_server, stop_server
 from pool.errors import EngineError, StoreUnavailable
-from pool.manager import PoolManager
+from pool.manager import Ending, PoolManager
 from pool.runtimes import DockerRuntime
 from pool.store import Connection, pool_names
 
@@ -77,16 +77,16 @@ async def _keep_alive(state_dir: Path | None) -> None:
 
 
 async def _manage(config: Config, runtime: DockerRuntime, connection: Connection, *, remove: bool) -> None:
-    """Run one manager for each pool; if one fails to start, all stop, and its error is raised."""
-    stop = asyncio.Event()
+    """Run one manager for each pool; if one fails to start, all stop and leave what runs, and its error is raised."""
+    ending = Ending()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, lambda: ending.request(remove=remove))
     try:
         managers = [PoolManager(config, pool, runtime, connection) for pool in config.pools]
-        running = [asyncio.create_task(manager.run(stop, remove=remove)) for manager in managers]
+        running = [asyncio.create_task(manager.run(ending)) for manager in managers]
         await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
-        stop.set()
+        ending.request(remove=ending.remove)
         results = await asyncio.gather(*running, return_exceptions=True)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,7 @@ from typing import Any, Self
 from pool.allocator import LIVENESS_S, build_request, request_reset
 from pool.client.lease import AsyncLease, OnLost
 from pool.embedded import resolve_url
-from pool.errors import AcquireTimeout, ClientClosed, InvalidRequest, PoolDraining, StoreError
+from pool.errors import AcquireTimeout, ClientClosed, InvalidRequest, PoolDraining, RequestConflict, StoreError
 from pool.models import LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
 from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
 
@@ -58,7 +58,7 @@ class AsyncClient:
         self._listener: WakeListener | None = None
         self._waiters: dict[tuple[str, str], asyncio.Future[_Answer]] = {}
         self._leases: dict[tuple[str, str], AsyncLease] = {}
-        self._busy = asyncio.Event()
+        self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -171,7 +171,7 @@ class AsyncClient:
             priority=priority,
             request_id=request_id,
             owner=self._owner if owner is None else owner,
-            wait_s=float(wait_s) if isinstance(wait_s, int) and not isinstance(wait_s, bool) else wait_s,
+            wait_s=wait_s,
             ttl_s=ttl_s,
             timeout_s=timeout_s,
         )
@@ -180,7 +180,7 @@ class AsyncClient:
         lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
         lease._give_back, lease._let_go = self._give_back, self._let_go  # noqa: SLF001 - the lease's other half
         self._leases[store.pool, lease.request_id] = lease
-        self._busy.set()
+        self._changed.set()
         return lease
 
     async def _only_pool(self) -> str:
@@ -192,6 +192,8 @@ class AsyncClient:
     async def _obtain(self, store: PoolStore, request: RequestSpec, *, until: float) -> tuple[Grant, float]:
         """Return the grant, and when it was asked for by the monotonic clock."""
         key = store.pool, request.request_id
+        if key in self._waiters:
+            raise RequestConflict(f"this client already waits for request {request.request_id!r}")
         waiter: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiters[key] = waiter
         try:
@@ -200,7 +202,7 @@ class AsyncClient:
             if isinstance(answer, Grant):
                 return answer, asked_at
             await self._open()[1].add(store.pool)
-            self._busy.set()
+            self._changed.set()
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
                 outcome, asked_at = await waiter
         except TimeoutError:
@@ -301,18 +303,20 @@ class AsyncClient:
     async def _beat(self) -> None:
         """Say that we live, renew leases, ask for waiting requests: one call for each pool we have to do with."""
         quick = self._open()[0].without_patience()
+        clock = asyncio.get_running_loop().time
+        beaten_at = clock()
         while True:
-            await self._busy.wait()
-            ttl = min((lease.data.ttl_s for lease in self._leases.values()), default=LIVENESS_S)
-            interval = min(ttl, LIVENESS_S) / 3
-            if self._waiters:
-                interval = min(interval, _COLLECT_INTERVAL_S)
-            await asyncio.sleep(interval)
+            self._changed.clear()
             pools = {pool for pool, _ in [*self._waiters, *self._leases]}
+            ttl = min((lease.data.ttl_s for lease in self._leases.values()), default=LIVENESS_S)
+            interval = min(ttl / 3, LIVENESS_S / 3, _COLLECT_INTERVAL_S if self._waiters else LIVENESS_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(beaten_at + interval if pools else None):
+                    await self._changed.wait()
+                continue  # a new lease may need its heartbeat earlier than what there was
+            beaten_at = clock()
             beats = [self._beat_once(PoolStore(quick, pool), deadline_s=ttl / 3) for pool in pools]
             await asyncio.gather(*beats)
-            if not pools:
-                self._busy.clear()
 
     async def _beat_once(self, store: PoolStore, *, deadline_s: float) -> None:
         leases = {key: lease for key, lease in self._leases.items() if key[0] == store.pool}

@@ -81,6 +81,11 @@ class Prober:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _SLOWEST_POLL_S)
 
+    async def wait_healthy(self, container: EngineContainer, info: ContainerInfo, timeout_s: float) -> str:
+        """Wait as `wait` does; returns what is wrong, in words, or nothing."""
+        report = await self.wait(container, info, timeout_s=timeout_s)
+        return "" if report.healthy else str(report)
+
     async def _from_outside(self, info: ContainerInfo) -> HealthReport:
         if not info.ports and (self._options.tcp or self._options.http):
             return HealthReport("tcp", "no port is published: the container died as it started")

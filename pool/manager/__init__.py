@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pool.manager.pool_manager import PoolManager
+from pool.manager.pool_manager import Ending, PoolManager
 
-__all__ = ["PoolManager"]
+__all__ = ["Ending", "PoolManager"]

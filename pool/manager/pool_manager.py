@@ -19,8 +19,8 @@ from pool.health import Prober
 from pool.manager.adoption import Adoption
 from pool.manager.crew import Crew
 from pool.manager.watch import HealthWatch
-from pool.models import ContainerInfo, State
-from pool.ports import LABEL_ID, EngineContainer, Runtime
+from pool.models import State
+from pool.ports import LABEL_ID, Runtime
 from pool.reaper import reap_all
 from pool.reset import Resetter
 from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retrying
@@ -29,12 +29,26 @@ from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retryi
 _WORK_POLL_S = 1.0
 _STANDBY_POLL_S = 0.5
 _ANNOUNCE_POLL_S = 0.02
+_DRAIN_POLL_S = 0.1
 
 log = structlog.get_logger()
 
 
 class _ClaimLost(Exception):
     """Another manager may have the pool by now."""
+
+
+class Ending:
+    """How managers are told to end."""
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+        self.remove = False
+
+    def request(self, *, remove: bool = False) -> None:
+        """End, and with `remove` also take down containers and pools."""
+        self.remove = remove
+        self.requested.set()
 
 
 class PoolManager:
@@ -61,19 +75,18 @@ class PoolManager:
         self._told: dict[str, str] = {}
         self._log = log.bind(pool=pool)
 
-    async def run(self, stop: asyncio.Event, *, remove: bool = False) -> None:
-        """Manage the pool until `stop` is set.
+    async def run(self, ending: Ending) -> None:
+        """Manage the pool until the end is requested.
 
-        Args:
-            stop: Set it to end; resets in progress may finish within the configured grace.
-            remove: Then also wait for the leases, and remove containers and pool.
+        Resets in progress may then finish within the configured grace. If all is to be removed, holders may finish
+        too; then containers and pool go.
 
         Raises:
             PoolError: The pool cannot be started as configured: an image, a port, a name.
         """
-        while await self._claim(stop):
+        while await self._claim(ending.requested):
             try:
-                await self._lead(stop, remove=remove)
+                await self._lead(ending)
             except _ClaimLost:
                 self._log.warning("manager.claim_lost")
 
@@ -125,43 +138,51 @@ class PoolManager:
 
     # Leading
 
-    async def _lead(self, stop: asyncio.Event, *, remove: bool) -> None:
+    async def _lead(self, ending: Ending) -> None:
+        renewing = asyncio.create_task(self._renew())
         prober = Prober(self._runtime, self._options.health)
-
-        async def wait_healthy(container: EngineContainer, info: ContainerInfo, timeout_s: float) -> str:
-            report = await prober.wait(container, info, timeout_s=timeout_s)
-            return "" if report.healthy else str(report)
-
-        resetter = Resetter(self._config, self._store.pool, self._runtime, self._store, wait_healthy)
+        resetter = Resetter(self._config, self._store.pool, self._runtime, self._store, prober.wait_healthy)
         crew = Crew(self._config, self._store.pool, self._runtime, self._store, resetter, self._leading)
-        watch = HealthWatch(self._options.health, self._store, prober, crew)
-        adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
         wake = WakeListener(self._connection, "manager")
         try:
-            await self._open(adoption)
-            loops = [
-                self._renew(),
-                self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
-                self._every(self._options.health.interval_s, "health", watch.check_all),
-                self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
-                self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew)),
-                self._hear(wake, crew),
-                self._hear_engine(watch),
-                self._announce_and_wait(crew, stop),
-            ]
-            await _first_to_end(loops, crew.conflict)
-            if remove:
+            await self._run_loops(renewing, prober, resetter, crew, wake, ending.requested)
+            if ending.remove:
                 await self._dissolve()
         finally:
             await crew.finish(grace_s=self._timing.stop_grace_s if self._leading() else 0)
-            if remove and stop.is_set():
+            if ending.remove and self._leading():
                 await self._remove()
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
             await wake.close()
             await resetter.close()
             await prober.close()
             with suppress(StoreError):
                 await self._store.resign(self._id)
             self._log.info("manager.stopped")
+
+    async def _run_loops(
+        self,
+        renewing: asyncio.Task[None],
+        prober: Prober,
+        resetter: Resetter,
+        crew: Crew,
+        wake: WakeListener,
+        stop: asyncio.Event,
+    ) -> None:
+        watch = HealthWatch(self._options.health, self._store, prober, crew)
+        adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
+        await self._open(adoption)
+        loops = [
+            self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
+            self._every(self._options.health.interval_s, "health", watch.check_all),
+            self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
+            self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew)),
+            self._hear(wake, crew),
+            self._hear_engine(watch),
+            self._announce_and_wait(crew, stop),
+        ]
+        await _first_to_end(loops, renewing, crew.conflict)
 
     async def _open(self, adoption: Adoption) -> None:
         created, incarnation = await self._store.open(PoolSettings.of(self._options), secrets.token_hex(4))
@@ -246,8 +267,7 @@ class PoolManager:
         if held:
             self._log.info("pool.draining", leases=held)
         while held and time.monotonic() < until:
-            await asyncio.sleep(_STANDBY_POLL_S / 5)
-            await self._try_claim()
+            await asyncio.sleep(_DRAIN_POLL_S)
             await reap_all(self._store)
             held = (await self._store.status()).count(State.ALLOCATED)
 
@@ -262,11 +282,11 @@ class PoolManager:
         self._log.info("pool.removed")
 
 
-async def _first_to_end(loops: list[Coroutine[Any, Any, None]], conflict: asyncio.Future[None]) -> None:
-    """Run until one of them ends, cancel the others, and raise what ended it."""
+async def _first_to_end(loops: list[Coroutine[Any, Any, None]], *others: asyncio.Future[None]) -> None:
+    """Run until a loop or one of the others ends, cancel the loops, and raise what ended it."""
     tasks = [asyncio.ensure_future(loop) for loop in loops]
     try:
-        done, _ = await asyncio.wait([*tasks, conflict], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([*tasks, *others], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()

@@ -16,7 +16,7 @@ from docker import APIClient
 from pool.client import AsyncClient, AsyncLease
 from pool.config import Config, parse_config
 from pool.embedded import ensure_server, stop_server
-from pool.manager import PoolManager
+from pool.manager import Ending, PoolManager
 from pool.models import ContainerRecord, LeaseData, State
 from pool.ports import LABEL_DEPLOYMENT
 from pool.runtimes import DockerRuntime
@@ -76,16 +76,16 @@ async def bench(
     connection = Connection(redis_url)
     client = AsyncClient(redis_url, owner="tester")
     await client.connect()
-    stop = asyncio.Event()
+    ending = Ending()
     manager = PoolManager(config, POOL, docker_runtime, connection)
-    running = asyncio.create_task(manager.run(stop, remove=True))
+    running = asyncio.create_task(manager.run(ending))
     ready = asyncio.create_task(manager.ready.wait())
     await asyncio.wait([ready, running], return_when=asyncio.FIRST_COMPLETED, timeout=60)
     assert ready.done(), running
     history = await read_events(connection, POOL)
     yield Bench(config, PoolStore(connection, POOL), client, docker_api, history[-1].id)
     await client.close()
-    stop.set()
+    ending.request(remove=True)
     await running
     await docker_runtime.remove_network(deployment)
     await connection.close()

@@ -13,7 +13,7 @@ import pytest
 from pool.client import AsyncClient
 from pool.config import Config
 from pool.errors import LeaseLost, NameTaken, PortTaken, UnknownPool
-from pool.manager import PoolManager
+from pool.manager import Ending, PoolManager
 from pool.models import ContainerRecord, ResetLevel, State
 from pool.ports import ContainerSpec, EngineContainer, EngineState
 from pool.store import Connection, PoolStore, read_events
@@ -29,7 +29,7 @@ class Bench:
     runtime: MemoryRuntime
     config: Config
     client: AsyncClient
-    stops: list[asyncio.Event] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
     managers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -40,10 +40,10 @@ class Bench:
     def store(self) -> PoolStore:
         return PoolStore(self.connection, self.pool)
 
-    def start(self, *, remove: bool = False) -> PoolManager:
+    def start(self) -> PoolManager:
         manager = PoolManager(self.config, self.pool, self.runtime, self.connection)
-        self.stops.append(asyncio.Event())
-        self.managers.append(asyncio.create_task(manager.run(self.stops[-1], remove=remove)))
+        self.endings.append(Ending())
+        self.managers.append(asyncio.create_task(manager.run(self.endings[-1])))
         return manager
 
     async def ready(self) -> None:
@@ -51,10 +51,10 @@ class Bench:
         await asyncio.wait_for(asyncio.shield(_first(manager.ready.wait(), self.managers[-1])), 10)
 
     async def stop(self) -> None:
-        for stop in self.stops:
-            stop.set()
+        for ending in self.endings:
+            ending.request()
         await asyncio.gather(*self.managers)
-        self.stops.clear()
+        self.endings.clear()
         self.managers.clear()
 
     async def record(self, container_id: str | None = None) -> ContainerRecord:
@@ -107,8 +107,8 @@ async def make_bench(redis_url: str) -> AsyncIterator[MakeBench]:
 
     yield make
     for bench in benches:
-        for stop in bench.stops:
-            stop.set()
+        for ending in bench.endings:
+            ending.request()
         await asyncio.gather(*bench.managers, return_exceptions=True)
         await bench.store.forget()
     for connection, client in connections:
@@ -283,7 +283,7 @@ async def test_a_second_manager_stands_by_and_takes_over(make_bench: MakeBench, 
 
     assert await bench.all_available()
     bench.managers.pop(0)
-    bench.stops.pop(0)
+    bench.endings.pop(0)
     await bench.stop()
 
 
@@ -352,11 +352,11 @@ async def test_a_smaller_pool_gives_up_what_no_longer_belongs(make_bench: MakeBe
 
 async def test_removing_a_pool_leaves_nothing_of_it(make_bench: MakeBench) -> None:
     bench = await make_bench()
-    manager = bench.start(remove=True)
+    manager = bench.start()
     await manager.ready.wait()
     lease = await bench.client.acquire(bench.pool)
 
-    bench.stops[0].set()
+    bench.endings[0].request(remove=True)
 
     async def draining() -> bool:
         return (await bench.store.status()).draining
@@ -404,7 +404,7 @@ async def test_a_reset_in_progress_is_finished_when_the_manager_stops(make_bench
     await lease.release()
     await begun.wait()
 
-    bench.stops[0].set()
+    bench.endings[0].request()
     go_on.set()
     await bench.stop()
 
