@@ -1,0 +1,104 @@
+"""The command line, `poolctl`.
+
+Commands import what they need when they run: `poolctl --help` and `poolctl config` load no client of Redis or Docker.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from pool import __version__
+from pool.cli import config, leases, run, serve, status
+from pool.cli.exits import MEANING, Commands
+from pool.cli.options import RootUrl
+
+__all__ = ["app", "main"]
+
+
+def _lines(title: str, *lines: str) -> str:
+    """Return what stands below a command's options."""
+    return "\n".join([f"[dim]{title}[/dim]", *lines])
+
+
+def _examples(*lines: str) -> str:
+    return _lines("Examples", *(f"  [cyan]poolctl {line}[/cyan]" for line in lines))
+
+
+app = typer.Typer(
+    name="poolctl",
+    cls=Commands,
+    help="Lend pre-started containers, one user at a time.",
+    epilog=_lines("Exit codes", *(f"{code:>5d}  {meaning}" for code, meaning in MEANING.items())),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # they rewrite a bug's traceback; a user's mistake has none anyway
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        typer.echo(f"poolctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    *,
+    url: RootUrl = None,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    ctx.obj = url
+
+
+def _add(group: typer.Typer, function: Callable[..., None], *examples: str, **settings: Any) -> None:
+    """Make a function a command whose help is its docstring, with lines as long as the terminal is wide."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    group.command(help=flowing, epilog=_examples(*examples), **settings)(function)
+
+
+_add(app, serve.serve, "serve config/pool.yaml", "serve --log-format json config/pool.yaml", "serve --remove demo.yaml")
+_add(
+    app,
+    run.run,
+    "run -- pytest tests/e2e",
+    "run --pool browsers --priority critical --wait 120 -- npx playwright test",
+    """run -- sh -c 'curl "$POOL_CONTAINER_URL"'""",
+    context_settings={"allow_interspersed_args": False},  # options after the command are the command's
+)
+_add(
+    app,
+    leases.acquire,
+    "acquire browsers --wait 30 --timeout 600",
+    "acquire --json",
+    'acquire --shell   # as in eval "$(poolctl acquire --shell)"',
+)
+_add(
+    app,
+    leases.release,
+    "release --outcome failed   # the lease in $POOL_LEASE",
+    "release - < lease.txt",
+    "release browsers/4f0c…/1790000000000000/x7Qd…",
+)
+_add(app, status.status, "status", "status browsers --watch", "status --json")
+_add(app, status.reset, "reset browsers-1", "reset browsers-2 --level recreate --wait")
+_add(app, serve.demo, "demo", "demo --json")
+
+_config = typer.Typer(no_args_is_help=True, help="Look at a configuration without starting anything.")
+_add(_config, config.check, "config check config/pool.yaml")
+_add(_config, config.show, "config show config/pool.yaml", "config show --json config/demo.yaml")
+_add(_config, config.schema, "config schema > pool.schema.json")
+app.add_typer(_config, name="config", epilog=_examples("config check config/pool.yaml", "config schema"))
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    app(prog_name="poolctl")
