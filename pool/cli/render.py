@@ -33,7 +33,7 @@ def span(seconds: float) -> str:
     """Write a duration in at most six characters.
 
     >>> span(4.2), span(184), span(7500), span(300_000)
-    ('4s', '3m04s', '2h05m', '3d11h')
+    ('4s', '3m04s', '2h05m', '83h20m')
     """
     whole = max(round(seconds), 0)
     if whole < 100:

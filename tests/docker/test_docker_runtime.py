@@ -273,10 +273,12 @@ async def test_a_broken_event_stream_says_so(folder: Path) -> None:
     assert (first.ref, first.action, first.at, first.labels) == ("abc", "die", 5.0, {"team": "x"})
 
 
-async def test_ssh_is_refused_with_the_way_round() -> None:
-    async with runtime_at("ssh://somewhere") as runtime:
-        with pytest.raises(EngineUnavailable, match="unix:// and tcp://") as caught:
-            await runtime.check()
+async def test_ssh_in_docker_host_is_refused_with_the_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somewhere")
+    runtime = DockerRuntime(DockerOptions())
+    with pytest.raises(EngineUnavailable, match="unix:// and tcp://") as caught:
+        await runtime.check()
+    await runtime.close()
 
     assert "ssh -nNT -L" in caught.value.hint
 
