@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from docker import APIClient
 
 from pool.client import AsyncClient, AsyncLease
 from pool.config import Config, parse_config
-from pool.embedded import ensure_server, stop_server
 from pool.manager import Ending, PoolManager
 from pool.models import ContainerRecord, LeaseData, State
 from pool.ports import LABEL_DEPLOYMENT
@@ -25,16 +22,6 @@ from tests.support import eventually
 
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 POOL = "browsers"
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
 
 
 @dataclass

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from pool.embedded import ensure_server, stop_server
 from pool.store import Connection, PoolStore
 from tests.support import Clock, settings
 
 #: Keys that live as long as the pool does; all others must have a TTL.
 LASTING = {"meta", "ids", "ready", "exp", "work", "q", "wdl", "own", "events", "mgr", "baselines"}
-
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """A private real server for this test session."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
 
 
 @pytest.fixture(params=["fakeredis", "server"])
