@@ -14,6 +14,9 @@ from pool.store import PoolStore, RequestSpec
 #: A client process counts as alive for this long after its last sign of life.
 LIVENESS_S = 10.0
 
+_LONGEST_S = 86_400
+_LONGEST_REASON = 500
+
 
 class _Wish(BaseModel):
     """The fields of a request that its user chooses."""
@@ -65,6 +68,19 @@ def build_request(*, process: str, priority: str | Priority, request_id: str | N
         timeout_s=checked.timeout_s or 0.0,
         liveness_s=LIVENESS_S,
     )
+
+
+def check_extension(extra_s: float, reason: str) -> None:
+    """Refuse what is no extension of a lease.
+
+    Raises:
+        InvalidRequest: `extra_s` or `reason` is none.
+    """
+    number = isinstance(extra_s, int | float) and not isinstance(extra_s, bool)
+    if not number or not 0 < extra_s <= _LONGEST_S:
+        raise InvalidRequest("extra_s", extra_s, f"use seconds above 0 and up to {_LONGEST_S}")
+    if not isinstance(reason, str) or not 0 < len(reason.strip()) <= _LONGEST_REASON:
+        raise InvalidRequest("reason", reason, f"say in 1 to {_LONGEST_REASON} characters why")
 
 
 def find_container(containers: tuple[ContainerRecord, ...], container_id: str) -> ContainerRecord:

@@ -10,9 +10,13 @@
     ├── RequestConflict        the request id belongs to somebody else, or has already ended
     ├── Refused                the pool takes no such request now
     │   ├── AcquireTimeout     nothing became free within ``wait_s``
-    │   ├── QueueFull          more requests wait than the pool's limit
+    │   ├── QueueFull          as many requests wait as the pool's limit allows
+    │   ├── OwnerQueueFull     as many of the owner's requests wait as its limit allows
+    │   ├── LeaseLimitReached  as many leases are open as the pool's limit allows
+    │   ├── OwnerLeaseLimitReached  the owner holds as many leases as its limit allows
     │   └── PoolDraining       the pool takes no new request
     ├── LeaseError
+    │   ├── ExtensionDenied    the deadline was not moved: extensions used up, or beyond the longest lease
     │   ├── LeaseLost          the lease ended under its holder: expired, revoked, or its container died
     │   └── AlreadyReleased    the lease was given back before
     ├── WrongState             the container is not in a state that allows this
@@ -123,6 +127,24 @@ class QueueFull(Refused):
     code = "queue_full"
 
 
+class OwnerQueueFull(Refused):
+    """As many of the owner's requests wait as the pool's ``limits.max_queued_per_owner`` allows."""
+
+    code = "owner_queue_full"
+
+
+class LeaseLimitReached(Refused):
+    """As many leases are open as the pool's ``limits.max_leases`` allows."""
+
+    code = "lease_limit_reached"
+
+
+class OwnerLeaseLimitReached(Refused):
+    """The owner holds as many leases as the pool's ``limits.max_leases_per_owner`` allows."""
+
+    code = "owner_lease_limit_reached"
+
+
 class PoolDraining(Refused):
     """The pool is being drained and takes no new request."""
 
@@ -133,6 +155,12 @@ class LeaseError(PoolError):
     """A lease cannot do what was asked of it."""
 
     code = "lease_error"
+
+
+class ExtensionDenied(LeaseError):
+    """The deadline was not moved: the extensions are used up, or it would be beyond the longest lease."""
+
+    code = "extension_denied"
 
 
 class LeaseLost(LeaseError):

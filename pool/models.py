@@ -143,6 +143,7 @@ class RequestState(StrEnum):
     RELEASED = "released"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    OVER_LIMIT = "over_limit"
     LOST = "lost"
 
 
@@ -188,6 +189,7 @@ class LeaseData:
         ttl_s: The lease lapses when no heartbeat arrives for this long.
         deadline_at: The lease ends then, heartbeats or not.
         waited_s: From the request to the grant.
+        extensions_used: How often the deadline was moved.
     """
 
     pool: str
@@ -202,6 +204,7 @@ class LeaseData:
     deadline_at: float
     ttl_s: float
     waited_s: float
+    extensions_used: int = 0
 
     @property
     def url(self) -> str:
@@ -238,6 +241,7 @@ class LeaseData:
             "deadline_at": rfc3339(self.deadline_at),
             "ttl_s": self.ttl_s,
             "waited_s": round(self.waited_s, 6),
+            "extensions_used": self.extensions_used,
         }
 
 
@@ -307,18 +311,25 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A request in the queue."""
+    """A request in the queue; `effective` is the class that its wait has brought it to where the pool ages requests."""
 
     request_id: str
     owner: str
     priority: Priority
     position: int
     waited_s: float
+    effective: Priority
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """One pool at one moment; ``at`` is seconds since the epoch by the clock of Redis."""
+    """One pool at one moment.
+
+    Attributes:
+        at: Seconds since the epoch by the clock of Redis.
+        mean_held_s: Moving average of how long leases last; None before the first.
+        mean_reset_s: Moving average from a release until the container is available; None before the first.
+    """
 
     pool: str
     at: float
@@ -327,6 +338,8 @@ class PoolStatus:
     manager: str
     containers: tuple[ContainerRecord, ...]
     queue: tuple[WaitingRequest, ...]
+    mean_held_s: float | None = None
+    mean_reset_s: float | None = None
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pool import __version__
-from pool.cli import config, leases, run, serve, status
+from pool.cli import config, leases, queue, run, serve, status
 from pool.cli.exits import MEANING, Commands
 from pool.cli.options import RootUrl
 
@@ -88,6 +88,8 @@ _add(
     "release - < lease.txt",
     "release browsers/4f0c…/1790000000000000/x7Qd…",
 )
+_add(app, leases.extend, 'extend --by 60 --reason "slow backend"   # the lease in $POOL_LEASE')
+_add(app, queue.queue, "queue browsers", "queue browsers --explain 4f0c…", "queue --json")
 _add(app, status.status, "status", "status browsers --watch", "status --json")
 _add(app, status.reset, "reset browsers-1", "reset browsers-2 --level recreate --wait")
 _add(app, serve.demo, "demo", "demo --json")

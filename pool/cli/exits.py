@@ -33,7 +33,7 @@ MEANING: Mapping[Exit, str] = MappingProxyType(
         Exit.CHECK_FAILED: "a check failed, or a reset ended in quarantine",
         Exit.BAD_INPUT: "bad input, configuration or environment",
         Exit.REFUSED: "nothing became free in time, or the pool takes no request now",
-        Exit.LEASE_ENDED: "the lease is lost, or was released before",
+        Exit.LEASE_ENDED: "the lease is lost, was released before, or may not be extended",
         Exit.NOT_EXECUTABLE: "run: the command cannot be executed",
         Exit.NOT_FOUND: "run: the command does not exist",
         Exit.INTERRUPTED: "interrupted",

@@ -107,21 +107,50 @@ def _remind(lease: LeaseData, command: str) -> None:
     tell("note", f"give it back with `{command}`; it lapses in {lasts_s:.0f} s, at {rfc3339(lease.expires_at)}")
 
 
+LeaseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LEASE",
+        envvar="POOL_LEASE",
+        help="The lease that acquire wrote. `-`: read it from stdin, where no process list shows it.",
+    ),
+]
+
+
+def _read_lease(lease: str) -> str:
+    return sys.stdin.readline() if lease == "-" else lease
+
+
+def extend(
+    lease: LeaseArgument,
+    *,
+    by: Annotated[float, typer.Option("--by", metavar="SECONDS", help="How much further the deadline moves.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")],
+    as_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Move the deadline of a lease that `poolctl acquire` took."""
+    ref = _read_lease(lease)
+
+    async def move() -> LeaseData:
+        async with connected(url) as client:
+            return await client.extend(ref, by, reason)
+
+    extended = asyncio.run(move())
+    if as_json:
+        typer.echo(json.dumps(extended.to_json(), indent=2))
+    else:
+        typer.echo(f"deadline   {rfc3339(extended.deadline_at)}, extended {extended.extensions_used} times")
+
+
 def release(
-    lease: Annotated[
-        str,
-        typer.Argument(
-            metavar="LEASE",
-            envvar="POOL_LEASE",
-            help="The lease that acquire wrote. `-`: read it from stdin, where no process list shows it.",
-        ),
-    ],
+    lease: LeaseArgument,
     *,
     outcome: OutcomeOption = "passed",
     url: Url = None,
 ) -> None:
     """Give back a container that `poolctl acquire` took."""
-    ref = sys.stdin.readline() if lease == "-" else lease
+    ref = _read_lease(lease)
 
     async def give_back() -> None:
         async with connected(url) as client:

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from pool.cli.exits import printable
 from pool.models import ContainerRecord, PoolStatus, State, rfc3339
+from pool.waiting import queue
 
 #: Tables written to a file or a pipe are this wide, in characters.
 _WIDTH_WITHOUT_TERMINAL = 200
 #: Columns that may be broken over several lines where a terminal is too narrow.
-_FOLDED = {"holder", "owner", "url"}
+_FOLDED = {"holder", "owner", "url", "waits for"}
 
 _STYLE = {
     State.STARTING: "blue",
@@ -54,13 +55,16 @@ def status_json(status: PoolStatus) -> dict[str, Any]:
         "containers": [_container_json(record, status.at) for record in status.containers],
         "queue": [
             {
-                "position": request.position,
-                "request_id": request.request_id,
-                "owner": request.owner,
-                "priority": request.priority.label,
-                "waited_s": round(request.waited_s, 3),
+                "position": entry.request.position,
+                "request_id": entry.request.request_id,
+                "owner": entry.request.owner,
+                "priority": entry.request.priority.label,
+                "effective_priority": entry.request.effective.label,
+                "waited_s": round(entry.request.waited_s, 3),
+                "estimated_wait_s": None if entry.estimated_wait_s is None else round(entry.estimated_wait_s, 3),
+                "waits_for": entry.waits_for,
             }
-            for request in status.queue
+            for entry in queue(status)
         ],
     }
 
@@ -123,7 +127,7 @@ def _pool(status: PoolStatus) -> RenderableType:
     notes = [f"{record.id}: {printable(record.note)}" for record in status.containers if record.note]
     parts += [Text(note, "yellow") for note in notes]
     if status.queue:
-        parts += ["", _queue(status)]
+        parts += ["", queue_table(status)]
     return Group(*parts)
 
 
@@ -150,11 +154,15 @@ def _state(record: ContainerRecord) -> str:
     return record.state + level
 
 
-def _queue(status: PoolStatus) -> Table:
-    table = _table("position", "request", "owner", "priority", "waited")
-    for request in status.queue:
-        facts = (str(request.position), request.request_id, request.owner, request.priority.label)
-        table.add_row(*_texts(*facts, span(request.waited_s)))
+def queue_table(status: PoolStatus) -> Table:
+    """Return who waits in a pool, how long still, and what for."""
+    table = _table("position", "request", "owner", "priority", "waited", "served in", "waits for")
+    for entry in queue(status):
+        request = entry.request
+        aged = f" (as {request.effective.label})" if request.effective is not request.priority else ""
+        facts = (str(request.position), request.request_id, request.owner, request.priority.label + aged)
+        wait = "unknown" if entry.estimated_wait_s is None else f"about {span(entry.estimated_wait_s)}"
+        table.add_row(*_texts(*facts, span(request.waited_s), wait, entry.waits_for))
     return table
 
 

@@ -13,12 +13,21 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from pool.allocator import LIVENESS_S, build_request, request_reset
+from pool.allocator import LIVENESS_S, build_request, check_extension, request_reset
 from pool.client.lease import AsyncLease, OnLost
 from pool.embedded import resolve_url
-from pool.errors import AcquireTimeout, ClientClosed, InvalidRequest, PoolDraining, RequestConflict, StoreError
-from pool.models import LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
+from pool.errors import (
+    AcquireTimeout,
+    ClientClosed,
+    InvalidRequest,
+    OwnerLeaseLimitReached,
+    PoolDraining,
+    RequestConflict,
+    StoreError,
+)
+from pool.models import LeaseData, LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
 from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
+from pool.waiting import QueueEntry, explain, queue
 
 #: How often a client asks for its waiting requests although no hint came.
 _COLLECT_INTERVAL_S = 1.0
@@ -165,7 +174,7 @@ class AsyncClient:
             QueueFull, PoolDraining, RequestConflict: The pool does not take the request.
             StoreUnavailable: Redis stayed away.
         """
-        store = self._store(pool if pool is not None else await self._only_pool())
+        store = self._store(pool if pool is not None else await self.only_pool())
         request = build_request(
             process=self.process,
             priority=priority,
@@ -178,12 +187,17 @@ class AsyncClient:
         asked_at = time.monotonic()
         grant, asked_at = await self._obtain(store, request, until=asked_at + request.wait_s)
         lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
-        lease._give_back, lease._let_go = self._give_back, self._let_go  # noqa: SLF001 - the lease's other half
+        lease._give_back, lease._let_go, lease._extend = self._give_back, self._let_go, self.extend  # noqa: SLF001 - the lease's other half
         self._leases[store.pool, lease.request_id] = lease
         self._changed.set()
         return lease
 
-    async def _only_pool(self) -> str:
+    async def only_pool(self) -> str:
+        """Return the name of the pool where there is just one.
+
+        Raises:
+            InvalidRequest: There is none, or several; names them.
+        """
         names = await self.pools()
         if len(names) == 1:
             return names[0]
@@ -223,6 +237,11 @@ class AsyncClient:
         """Go on after a wait that ended without a grant: with an error, or where Redis lost us, in the queue again."""
         if outcome is RequestState.CANCELLED:
             raise PoolDraining(f"pool {store.pool!r} is draining; the request was sent away", retry_after_s=30)
+        if outcome is RequestState.OVER_LIMIT:
+            raise OwnerLeaseLimitReached(
+                f"{request.owner!r} or pool {store.pool!r} reached a limit of leases while the request waited",
+                hint="limits.max_leases_per_owner and limits.max_leases of the pool; ask again later",
+            )
         left = until - time.monotonic()
         if outcome is RequestState.TIMED_OUT or left <= 0:
             raise self._timed_out(store, request)
@@ -258,6 +277,24 @@ class AsyncClient:
         ref = LeaseRef.parse(ref) if isinstance(ref, str) else ref
         await self._store(ref.pool).release(ref, Outcome.parse(outcome))
 
+    async def extend(self, ref: str | LeaseRef, extra_s: float, reason: str, used: int | None = None) -> LeaseData:
+        """Move the deadline of a lease, also one that another process took; return the lease as it is then.
+
+        Args:
+            ref: The lease's reference.
+            extra_s: How much further, in seconds.
+            reason: Why; it is recorded.
+            used: How many extensions the holder knows of: with it, asking twice counts once.
+
+        Raises:
+            InvalidRequest: An argument is none.
+            ExtensionDenied: The extensions are used up, or the deadline would be beyond the longest lease.
+            LeaseLost: The lease has ended.
+        """
+        ref = LeaseRef.parse(ref) if isinstance(ref, str) else ref
+        check_extension(extra_s, reason)
+        return await self._store(ref.pool).extend(ref, extra_s=extra_s, reason=reason, used=used)
+
     # What a pool looks like
 
     async def pools(self) -> list[str]:
@@ -267,6 +304,18 @@ class AsyncClient:
     async def status(self, pool: str) -> PoolStatus:
         """Return a pool's containers and queue at one moment."""
         return await self._store(pool).status()
+
+    async def queue(self, pool: str) -> list[QueueEntry]:
+        """Return who waits, in the order of service, with estimates and what each waits for."""
+        return queue(await self.status(pool))
+
+    async def explain(self, pool: str, request_id: str) -> str:
+        """Say in a sentence why a request waits.
+
+        Raises:
+            RequestConflict: It neither waits nor holds a container.
+        """
+        return explain(await self.status(pool), request_id)
 
     async def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
         """Have the manager reset a container that nobody holds.

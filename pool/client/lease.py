@@ -36,6 +36,12 @@ class HeldLease:
         """Note that Redis acknowledged a heartbeat sent at `asked_at`, in seconds of the monotonic clock."""
         self._valid_until = min(asked_at + self.data.ttl_s * (1 - _MARGIN), self._deadline)
 
+    def moved(self, data: LeaseData, asked_at: float) -> None:
+        """Note that the lease's deadline was moved, as `data` says."""
+        self._deadline += data.deadline_at - self.data.deadline_at
+        self.data = data
+        self.renew(asked_at)
+
     def lose(self, why: str) -> None:
         """Note that the lease is lost, and tell its holder once."""
         if self._lost or self._ended:
@@ -125,6 +131,7 @@ class AsyncLease(HeldLease):
 
     _give_back: Callable[[LeaseRef, Outcome], Awaitable[None]]
     _let_go: Callable[[LeaseRef], None]
+    _extend: Callable[[LeaseRef, float, str, int], Awaitable[LeaseData]]
 
     async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give the container back.
@@ -138,6 +145,23 @@ class AsyncLease(HeldLease):
         """
         outcome = Outcome.parse(outcome)
         await self._give_back(self._finished("released"), outcome)
+
+    async def extend(self, extra_s: float, *, reason: str) -> None:
+        """Move the deadline further into the future.
+
+        Args:
+            extra_s: How much, in seconds.
+            reason: Why; it is recorded with the lease's events.
+
+        Raises:
+            ExtensionDenied: The extensions are used up, or the deadline would be beyond the longest lease.
+            LeaseLost: The lease has ended.
+            InvalidRequest: `extra_s` or `reason` is none.
+        """
+        self.check()
+        asked_at = time.monotonic()
+        ref, used = LeaseRef.parse(self.data.ref), self.data.extensions_used
+        self.moved(await self._extend(ref, extra_s, reason, used), asked_at)
 
     async def detach(self) -> None:
         """Let go of the lease without giving it back: this client neither renews nor returns it any more.

@@ -13,6 +13,7 @@ from pool.client.aio import AsyncClient
 from pool.client.lease import AsyncLease, OnLost
 from pool.errors import ClientClosed
 from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome, PoolStatus, Priority, ResetLevel
+from pool.waiting import QueueEntry
 
 T = TypeVar("T")
 
@@ -119,6 +120,10 @@ class Lease:
         """
         self._loop.run(self._held.release(outcome))
 
+    def extend(self, extra_s: float, *, reason: str) -> None:
+        """Move the deadline further into the future. See `AsyncLease.extend`."""
+        self._loop.run(self._held.extend(extra_s, reason=reason))
+
     def detach(self) -> None:
         """Let go of the lease without giving it back. See `AsyncLease.detach`."""
         self._loop.run(self._held.detach())
@@ -213,6 +218,10 @@ class Client:
         """Give back a lease that another process took. See `AsyncClient.release`."""
         self._loop.run(self._client.release(ref, outcome))
 
+    def extend(self, ref: str | LeaseRef, extra_s: float, reason: str) -> LeaseData:
+        """Move the deadline of a lease that another process took. See `AsyncClient.extend`."""
+        return self._loop.run(self._client.extend(ref, extra_s, reason))
+
     def pools(self) -> list[str]:
         """Return the names of all pools."""
         return self._loop.run(self._client.pools())
@@ -220,6 +229,14 @@ class Client:
     def status(self, pool: str) -> PoolStatus:
         """Return a pool's containers and queue at one moment."""
         return self._loop.run(self._client.status(pool))
+
+    def queue(self, pool: str) -> list[QueueEntry]:
+        """Return who waits, in the order of service, with estimates and what each waits for."""
+        return self._loop.run(self._client.queue(pool))
+
+    def explain(self, pool: str, request_id: str) -> str:
+        """Say in a sentence why a request waits. See `AsyncClient.explain`."""
+        return self._loop.run(self._client.explain(pool, request_id))
 
     def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
         """Have the manager reset a container that nobody holds. See `AsyncClient.reset`."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
 from pool.config.container import ContainerOptions, Options, PortNumber, refusal
+from pool.config.redis_url import MOST_REPLICAS, parse_redis_url
 from pool.models import ResetLevel
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
@@ -160,6 +161,14 @@ class LimitOptions(Options):
     """The longest wait a request may ask for."""
     max_queued: Annotated[int, Field(ge=1)] = 10_000
     """Requests that may wait at once."""
+    max_queued_per_owner: Annotated[int, Field(ge=1)] | None = None
+    """Requests of one owner that may wait at once; no limit by default."""
+    max_leases: Annotated[int, Field(ge=1)] | None = None
+    """Leases that may be open at once; by default as many as there are containers."""
+    max_leases_per_owner: Annotated[int, Field(ge=1)] | None = None
+    """Leases that one owner may hold at once; no limit by default."""
+    max_extensions: Annotated[int, Field(ge=0)] = 3
+    """How often a holder may move its deadline, never beyond `max_lease_timeout_s` from the grant."""
 
     @model_validator(mode="after")
     def _ordered(self) -> LimitOptions:
@@ -238,19 +247,36 @@ class PoolOptions(Options):
 
 
 class RedisOptions(Options):
-    """Which Redis, or Valkey, holds the state."""
+    """Which Redis, or Valkey, holds the state. `docs/redis.md` says what Sentinel and Cluster need."""
 
     url: str | None = None
-    """`redis://`, `rediss://` or `unix://`. `null`: a private server, started by whoever needs it first."""
+    """`redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://host,host/service`, `redis+cluster://host,host`, or
+    the latter two with `rediss+`. `null`: a private server, started by whoever needs it first."""
     state_dir: Path | None = None
     """Where the private server keeps its socket and data; the user's state directory by default."""
+    wait_replicas: Annotated[int, Field(ge=0, le=MOST_REPLICAS)] = 0
+    """Replicas that must have a grant, or a heartbeat, before it counts. Clients say it in their URL:
+    `?wait_replicas=1`."""
 
     @field_validator("url")
     @classmethod
-    def _scheme(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("use a URL that begins with redis://, rediss:// or unix://")
+    def _usable(cls, value: str | None) -> str | None:
+        if value:
+            parse_redis_url(value)
         return value
+
+    @model_validator(mode="after")
+    def _said_once(self) -> RedisOptions:
+        if self.url and self.wait_replicas and "wait_replicas=" in self.url:
+            raise refusal("wait_replicas", self.wait_replicas, "say it here or in redis.url, not in both")
+        return self
+
+    @property
+    def address(self) -> str | None:
+        """The URL with `wait_replicas` in it, as clients take it; None for the private server."""
+        if not self.url or not self.wait_replicas:
+            return self.url
+        return f"{self.url}{'&' if '?' in self.url else '?'}wait_replicas={self.wait_replicas}"
 
 
 class DockerOptions(Options):

@@ -14,6 +14,8 @@
 --   r:<req>   hash   a request, for its waiter and so that a command may be sent twice; has a TTL
 --   own       zset   client process -> until when it counts as alive
 --   in:<proc> list   wake-up hints for a process (`manager`: for the manager); has a TTL
+--   held      hash   owner -> leases it holds
+--   queued    hash   owner -> requests it has in the queue
 --   mgr       hash   the active manager
 --   baselines hash   container -> what it looked like when it was new
 --   events    stream what happened, trimmed
@@ -30,7 +32,7 @@ local INDEX = {
 }
 local LEASE_FIELDS = {
   'request', 'token', 'owner', 'process', 'priority', 'ttl', 'confirmed',
-  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at',
+  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions',
 }
 
 local function int(n) return string.format('%.0f', n) end
@@ -85,6 +87,16 @@ local function enter(id, state, now, score)
   if index == 'work' then hint('manager', id) end
 end
 
+-- Count what an owner has; an owner with nothing is forgotten.
+local function count(what, owner, by)
+  if call('HINCRBY', P .. what, owner, by) <= 0 then call('HDEL', P .. what, owner) end
+end
+
+-- Whether a configured limit is reached; a limit that is not set is empty.
+local function at_limit(limit, n)
+  return limit and limit ~= '' and tonumber(n or '0') >= tonumber(limit)
+end
+
 -- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at.
 -- An unconfirmed grant lapses after the claim ttl; a confirmed one lives by heartbeats until its deadline.
 local function grant(id, request, r, now, confirmed, claim_ttl)
@@ -95,7 +107,9 @@ local function grant(id, request, r, now, confirmed, claim_ttl)
   call('HSET', P .. 'c:' .. id,
     'fence', fence, 'request', request, 'token', r.token, 'owner', r.owner, 'process', r.process,
     'priority', r.priority, 'ttl', int(r.ttl), 'confirmed', confirmed and '1' or '0',
-    'enqueued_at', int(r.enqueued_at), 'granted_at', fence, 'expires_at', int(expires), 'deadline_at', int(deadline))
+    'enqueued_at', int(r.enqueued_at), 'granted_at', fence, 'expires_at', int(expires), 'deadline_at', int(deadline),
+    'extensions', '0')
+  count('held', r.owner, 1)
   local key = P .. 'r:' .. request
   call('HSET', key, 'state', confirmed and 'leased' or 'granted', 'container', id, 'fence', fence)
   call('PEXPIRE', key, int(r.timeout / 1000 + ENDED_TTL_MS))
@@ -117,8 +131,15 @@ local function dequeue(request, state, now)
   local r = call('HMGET', P .. 'r:' .. request, 'state', 'owner', 'process')
   if r[1] ~= 'waiting' then return end
   conclude(request, state)
+  count('queued', r[2], -1)
   emit(now, 'request.' .. state, 'request', request, 'owner', r[2])
   hint(r[3], request)
+end
+
+-- Keep a moving average in the pool's hash: an eighth of it is the newest value.
+local function average(name, value)
+  local mean = tonumber(call('HGET', META, name) or value)
+  call('HSET', META, name, int(mean + (value - mean) / 8))
 end
 
 local function alive(process, now)
@@ -128,7 +149,14 @@ end
 
 -- Give a clean container to the best live waiter, in this very step; if there is none, it is available.
 local function settle(id, now)
-  call('HDEL', P .. 'c:' .. id, 'reason', 'level', 'outcome', 'note')
+  local key = P .. 'c:' .. id
+  call('HDEL', key, 'reason', 'level', 'outcome', 'note')
+  local freed_at = call('HGET', key, 'freed_at')
+  if freed_at then
+    call('HDEL', key, 'freed_at')
+    average('mean_reset', now - tonumber(freed_at))
+  end
+  local limits = call('HMGET', META, 'claim_ttl', 'max_leases_per_owner', 'max_leases')
   while true do
     local request = call('ZRANGE', P .. 'q', 0, 0)[1]
     if not request then break end
@@ -138,12 +166,15 @@ local function settle(id, now)
       dequeue(request, 'timed_out', now)
     elseif not alive(v[3], now) then
       dequeue(request, 'lost', now)
+    elseif at_limit(limits[2], call('HGET', P .. 'held', v[2])) or at_limit(limits[3], call('ZCARD', P .. 'exp')) then
+      dequeue(request, 'over_limit', now)
     else
       call('ZREM', P .. 'q', request)
       call('ZREM', P .. 'wdl', request)
       local r = {owner = v[2], process = v[3], priority = v[4], token = v[5],
         ttl = tonumber(v[6]), timeout = tonumber(v[7]), enqueued_at = tonumber(v[8])}
-      grant(id, request, r, now, false, tonumber(call('HGET', META, 'claim_ttl')))
+      count('queued', r.owner, -1)
+      grant(id, request, r, now, false, tonumber(limits[1]))
       hint(r.process, request)
       return request
     end
@@ -159,7 +190,9 @@ local function finish(id, state, request_state, now, ...)
   local v = call('HMGET', key, 'request', 'owner', 'fence', 'granted_at')
   call('HDEL', key, unpack(LEASE_FIELDS))
   call('HINCRBY', key, 'uses', 1)
-  call('HSET', key, 'level', '0', ...)
+  call('HSET', key, 'level', '0', 'freed_at', int(now), ...)
+  count('held', v[2], -1)
+  if request_state ~= 'cancelled' then average('mean_held', now - tonumber(v[4])) end
   conclude(v[1], request_state)
   emit(now, 'lease.' .. request_state, 'container', id, 'request', v[1], 'owner', v[2], 'fence', v[3],
     'held_us', int(now - tonumber(v[4])), ...)

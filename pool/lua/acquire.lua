@@ -5,10 +5,11 @@
 -- KEYS: meta
 -- ARGV: clock, request, token, owner, process, liveness, priority, wait, ttl, timeout
 -- Returns: {'leased', now, container hash} | {'waiting', position} | {'busy'} | {'unknown_pool'} | {'draining'}
---          | {'conflict'} | {'ended', state} | {'queue_full', limit} | {'limit', field, limit}
+--          | {'conflict'} | {'ended', state} | {'over_limit', which, limit} | {'limit', field, limit}
 local clock, request, token, owner, process, liveness, priority, wait, ttl, timeout = unpack(ARGV)
 
-local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining')
+local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
+  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner')
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
@@ -30,6 +31,8 @@ end
 if m[8] then return {'draining'} end
 if wait > tonumber(m[6]) then return {'limit', 'wait_s', m[6]} end
 if timeout > tonumber(m[5]) then return {'limit', 'timeout_s', m[5]} end
+if at_limit(m[9], call('ZCARD', P .. 'exp')) then return {'over_limit', 'max_leases', m[9]} end
+if at_limit(m[10], call('HGET', P .. 'held', owner)) then return {'over_limit', 'max_leases_per_owner', m[10]} end
 if ttl == 0 then ttl = tonumber(m[3]) end
 if timeout == 0 then timeout = tonumber(m[4]) end
 
@@ -37,7 +40,8 @@ local now = tick()
 local id = call('ZRANGE', P .. 'ready', 0, 0)[1]
 if not id then
   if wait <= 0 then return {'busy'} end
-  if call('ZCARD', P .. 'q') >= tonumber(m[7]) then return {'queue_full', m[7]} end
+  if at_limit(m[7], call('ZCARD', P .. 'q')) then return {'over_limit', 'max_queued', m[7]} end
+  if at_limit(m[11], call('HGET', P .. 'queued', owner)) then return {'over_limit', 'max_queued_per_owner', m[11]} end
 end
 
 call('HSET', key, 'state', 'waiting', 'owner', owner, 'process', process, 'priority', priority, 'token', token,
@@ -51,5 +55,6 @@ call('PEXPIRE', key, int((wait + timeout) / 1000 + ENDED_TTL_MS))
 call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), process)
 call('ZADD', P .. 'wdl', int(now + wait), request)
 call('ZADD', P .. 'q', int(now + tonumber(priority) * tonumber(m[2])), request)
+count('queued', owner, 1)
 emit(now, 'request.queued', 'request', request, 'owner', owner, 'priority', priority)
 return {'waiting', call('ZRANK', P .. 'q', request) + 1}

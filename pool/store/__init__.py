@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.events import read_events
-from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, RequestSpec, Waiting, pool_names
+from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, Waiting, pool_names
+from pool.store.request import RequestSpec
 from pool.store.wake import WakeListener
 
 __all__ = [

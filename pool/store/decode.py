@@ -72,6 +72,7 @@ def lease(pool: str, flat: Sequence[str]) -> LeaseData:
         deadline_at=seconds(fields["deadline_at"]),
         ttl_s=seconds(fields["ttl"]),
         waited_s=seconds(int(fields["granted_at"]) - int(fields["enqueued_at"])),
+        extensions_used=int(fields["extensions"]),
     )
 
 
@@ -121,7 +122,15 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
                 priority=Priority(int(priority)),
                 position=position,
                 waited_s=seconds(int(now) - int(enqueued_at)),
+                effective=_aged(int(priority), int(now) - int(enqueued_at), int(meta["weight"])),
             )
             for position, (request, owner, priority, enqueued_at) in enumerate(queue, start=1)
         ),
+        mean_held_s=seconds(meta["mean_held"]) if "mean_held" in meta else None,
+        mean_reset_s=seconds(meta["mean_reset"]) if "mean_reset" in meta else None,
     )
+
+
+def _aged(priority: int, waited_us: int, weight_us: int) -> Priority:
+    """Return the class that a wait has brought a request to: one up for each weight."""
+    return Priority(max(priority - waited_us // weight_us, 0))

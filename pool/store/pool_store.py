@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pool.config import PoolOptions
 from pool.errors import (
-    AcquireTimeout,
     AlreadyReleased,
-    InvalidRequest,
-    LeaseLost,
-    PoolDraining,
-    QueueFull,
+    ExtensionDenied,
     RequestConflict,
     StoreError,
-    UnknownPool,
 )
 from pool.models import (
     ContainerInfo,
@@ -25,14 +20,14 @@ from pool.models import (
     LeaseRef,
     Outcome,
     PoolStatus,
-    Priority,
     RequestState,
     ResetLevel,
     State,
     check_transition,
 )
-from pool.store import decode
+from pool.store import decode, refusals
 from pool.store.connection import POOLS_KEY, Connection, check_pool_name
+from pool.store.request import RequestSpec
 
 #: Distance between two priority classes where priority is strict: longer than any queue lives, and the largest
 #: score (now + 3 times this) stays below 2^53, where a double still holds every microsecond.
@@ -41,6 +36,10 @@ _STRICT_WEIGHT_US = 10**15
 
 def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
+
+
+def _limit(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +62,13 @@ class PoolSettings:
                 "max_timeout": str(_us(limits.max_lease_timeout_s)),
                 "max_wait": str(_us(limits.max_wait_s)),
                 "max_queued": str(limits.max_queued),
+                "max_queued_per_owner": _limit(limits.max_queued_per_owner),
+                "max_leases": _limit(limits.max_leases),
+                "max_leases_per_owner": _limit(limits.max_leases_per_owner),
+                "max_extensions": str(limits.max_extensions),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE)),
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RequestSpec:
-    """A request as its client sends it. A `ttl_s` or `timeout_s` of 0 means the pool's default."""
-
-    request_id: str
-    token: str = field(repr=False)
-    owner: str
-    process: str
-    priority: Priority
-    wait_s: float
-    ttl_s: float = 0.0
-    timeout_s: float = 0.0
-    liveness_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,39 +129,7 @@ class PoolStore:
             return Grant(decode.lease(self.pool, reply[2]))
         if reply[0] == "waiting":
             return Waiting(int(reply[1]))
-        raise self._refusal(request, reply)
-
-    def _refusal(self, request: RequestSpec, reply: Sequence[str]) -> Exception:
-        match reply:
-            case ["unknown_pool"]:
-                return self._unknown()
-            case ["busy"]:
-                return AcquireTimeout(f"no container of pool {self.pool!r} is free", hint="give wait_s to wait for one")
-            case ["draining"]:
-                return PoolDraining(f"pool {self.pool!r} is draining and takes no new request", retry_after_s=30)
-            case ["queue_full", limit]:
-                return QueueFull(
-                    f"{limit} requests wait for pool {self.pool!r} already", hint="limits.max_queued is how many may"
-                )
-            case ["limit", name, limit]:
-                given = {"wait_s": request.wait_s, "timeout_s": request.timeout_s}[name]
-                return InvalidRequest(name, given, f"pool {self.pool!r} allows at most {int(limit) / 1e6:g}")
-            case ["conflict"]:
-                return RequestConflict(
-                    f"request id {request.request_id!r} belongs to another owner than {request.owner!r}",
-                    hint="choose an id that nobody else uses, or none",
-                )
-            case ["ended", state]:
-                return RequestConflict(
-                    f"request {request.request_id!r} has already ended: {state}", hint="ask again under a new id"
-                )
-        raise AssertionError(f"acquire.lua does not reply {reply!r}")
-
-    def _unknown(self) -> UnknownPool:
-        return UnknownPool(
-            f"pool {self.pool!r} does not exist at {self.connection.url}",
-            hint="`poolctl status` lists the pools; `poolctl serve CONFIG` opens those of a configuration",
-        )
+        raise refusals.of_request(self.pool, self.connection.url, request, reply)
 
     async def collect(
         self, process: str, requests: Sequence[str], *, liveness_s: float
@@ -216,10 +172,38 @@ class PoolStore:
             return
         if reply == "released_before":
             raise AlreadyReleased(f"the lease of request {ref.request_id!r} was released before")
-        raise LeaseLost(
-            f"the lease of request {ref.request_id!r} in pool {self.pool!r} is not held any more ({reply})",
-            hint="it expired, was revoked, or never was; the container belongs to somebody else by now",
+        raise refusals.lost(ref, reply)
+
+    async def extend(self, ref: LeaseRef, *, extra_s: float, reason: str, used: int | None = None) -> LeaseData:
+        """Move a lease's deadline further into the future, and return the lease as it is then.
+
+        Args:
+            ref: The lease.
+            extra_s: How much further.
+            reason: Why; it is recorded.
+            used: How many extensions the holder knows of, so that this one, sent twice, counts once.
+
+        Raises:
+            ExtensionDenied: The extensions are used up, or the deadline would be beyond the longest lease.
+            LeaseLost: The lease has ended.
+        """
+        reply = await self._run(
+            "extend", ref.request_id, ref.fence, ref.token, _us(extra_s), reason, "" if used is None else used
         )
+        match reply:
+            case ["extended", _, fields]:
+                return decode.lease(self.pool, fields)
+            case ["denied", "count", limit]:
+                raise ExtensionDenied(
+                    f"the lease of request {ref.request_id!r} was extended {limit} times already",
+                    hint="limits.max_extensions of the pool is how often it may be",
+                )
+            case ["denied", "bound", limit]:
+                raise ExtensionDenied(
+                    f"the lease of request {ref.request_id!r} may not last longer than {int(limit) / 1e6:g} s in all",
+                    hint="limits.max_lease_timeout_s of the pool is the longest; ask for less",
+                )
+        raise refusals.lost(ref, reply[0])
 
     async def cancel(self, request_id: str, token: str) -> str:
         """Withdraw a request; what it was granted meanwhile goes on to the next one.
@@ -337,7 +321,7 @@ class PoolStore:
         """
         reply = await self._run("snapshot")
         if not reply:
-            raise self._unknown()
+            raise refusals.unknown_pool(self.pool, self.connection.url)
         return decode.status(self.pool, reply)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pool.client import AsyncClient, Client
 from pool.errors import AlreadyReleased
-from pool.models import Outcome, ResetLevel, ResetReason, State
+from pool.models import Outcome, Priority, ResetLevel, ResetReason, State
 from pool.store import PoolStore
 from tests.poolctl import POOLCTL, Poolctl, hold, one_container, only, open_terminal, queued, shows
 from tests.support import add_available, eventually, wish
@@ -231,6 +231,39 @@ async def test_status_of_all_pools_includes_each(poolctl: Poolctl, store: PoolSt
     ended = await poolctl("status", "--json")
 
     assert store.pool in [status["pool"] for status in json.loads(ended.out)["pools"]]
+
+
+async def test_queue_says_who_waits_how_long_and_why(poolctl: Poolctl, store: PoolStore) -> None:
+    assert (await poolctl("queue", store.pool)).out == f"nobody waits for {store.pool}\n"
+    await hold(store)
+    await store.acquire(wish("mine", priority=Priority.HIGH, liveness_s=60.0))
+
+    table = await poolctl("queue", store.pool)
+    document = json.loads((await poolctl("queue", store.pool, "--json")).out)
+    sentence = await poolctl("queue", store.pool, "--explain", "mine")
+
+    assert all(word in table.out for word in ("mine", "high", "about", "Next in line"))
+    [entry] = document["queue"]
+    assert (entry["request_id"], entry["effective_priority"]) == ("mine", "high")
+    assert entry["estimated_wait_s"] > 0
+    assert sentence.out.startswith("Next in line, containers: 1 leased; its turn should come")
+    unknown = await poolctl("queue", store.pool, "--explain", "nobody")
+    assert unknown.code == 2
+    assert "neither waits" in unknown.err
+
+
+async def test_extend_moves_the_deadline_until_the_extensions_run_out(poolctl: Poolctl, store: PoolStore) -> None:
+    acquired = await poolctl("acquire", store.pool, "--json")
+    lease = json.loads(acquired.out)
+
+    for number in (1, 2, 3):
+        extended = await poolctl("extend", lease["ref"], "--by", "60", "--reason", "slow", "--json")
+        assert json.loads(extended.out)["extensions_used"] == number
+    denied = await poolctl("extend", lease["ref"], "--by", "60", "--reason", "slow")
+
+    assert denied.code == 4
+    assert "extended 3 times already" in denied.err
+    assert (await poolctl("release", lease["ref"])).code == 0
 
 
 async def test_watching_goes_on_until_it_is_interrupted(poolctl: Poolctl, store: PoolStore) -> None:

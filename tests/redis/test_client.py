@@ -258,6 +258,44 @@ async def test_a_reset_can_be_asked_for_unless_somebody_holds_the_container(
     assert caught.value.hint == "containers: a"
 
 
+async def test_a_holder_moves_its_deadline_and_goes_on_past_the_old_one(client: AsyncClient, store: PoolStore) -> None:
+    async with await client.acquire(store.pool, timeout_s=1.0) as lease:
+        before = lease.data.deadline_at
+        await lease.extend(30, reason="slow backend")
+        assert lease.data.deadline_at == pytest.approx(before + 30)
+
+        async def past_the_old_deadline() -> bool:
+            return (await store.status()).at > before + 0.1
+
+        await eventually(past_the_old_deadline)
+        assert await store.reap() == (0, 0, 0)
+        lease.check()
+
+
+@pytest.mark.parametrize(("extra_s", "reason"), [(0, "x"), (-1, "x"), (True, "x"), (1e9, "x"), (1, ""), (1, " ")])
+async def test_an_extension_needs_seconds_and_a_reason(
+    client: AsyncClient, store: PoolStore, extra_s: float, reason: str
+) -> None:
+    async with await client.acquire(store.pool) as lease:
+        with pytest.raises(InvalidRequest):
+            await lease.extend(extra_s, reason=reason)
+
+
+async def test_a_client_tells_who_waits_and_why(client: AsyncClient, store: PoolStore) -> None:
+    lease = await client.acquire(store.pool)
+    waiting = asyncio.create_task(client.acquire(store.pool, wait_s=30, request_id="mine", priority="high"))
+    await eventually(lambda: _queue_length(store, 1))
+
+    [entry] = await client.queue(store.pool)
+
+    assert entry.request.request_id == "mine"
+    assert entry.estimated_wait_s is not None
+    assert (await client.explain(store.pool, "mine")).startswith("Next in line, containers: 1 leased; its turn")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await lease.release()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

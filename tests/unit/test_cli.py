@@ -275,7 +275,7 @@ def test_what_others_wrote_is_shown_as_it_is_and_steers_no_terminal() -> None:
     record = ContainerRecord(
         info, State.ALLOCATED, 1, 1, since=90, owner="[red]eve\x1b[2J", priority=Priority.HIGH, expires_at=115
     )
-    queue = (WaitingRequest("r1", "[bold]bob\n", Priority.LOW, 1, 12.0),)
+    queue = (WaitingRequest("r1", "[bold]bob\n", Priority.LOW, 1, 12.0, Priority.LOW),)
     status = PoolStatus("web", 100, "i", draining=True, manager="", containers=(record,), queue=queue)
     console = Console(width=200, highlight=False)
 

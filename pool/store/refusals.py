@@ -1,0 +1,81 @@
+"""What the pool says when it does not do what was asked: one error for each reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pool.errors import (
+    AcquireTimeout,
+    InvalidRequest,
+    LeaseLimitReached,
+    LeaseLost,
+    OwnerLeaseLimitReached,
+    OwnerQueueFull,
+    PoolDraining,
+    PoolError,
+    QueueFull,
+    Refused,
+    RequestConflict,
+    UnknownPool,
+)
+from pool.models import LeaseRef
+from pool.store.request import RequestSpec
+
+
+def of_request(pool: str, url: str, request: RequestSpec, reply: Sequence[str]) -> PoolError:
+    """Return the error that a reply of the acquire command stands for."""
+    match reply:
+        case ["unknown_pool"]:
+            return unknown_pool(pool, url)
+        case ["busy"]:
+            return AcquireTimeout(f"no container of pool {pool!r} is free", hint="give wait_s to wait for one")
+        case ["draining"]:
+            return PoolDraining(f"pool {pool!r} is draining and takes no new request", retry_after_s=30)
+        case ["over_limit", which, limit]:
+            return over_limit(pool, which, request.owner, limit)
+        case ["limit", name, limit]:
+            given = {"wait_s": request.wait_s, "timeout_s": request.timeout_s}[name]
+            return InvalidRequest(name, given, f"pool {pool!r} allows at most {int(limit) / 1e6:g}")
+        case ["conflict"]:
+            return RequestConflict(
+                f"request id {request.request_id!r} belongs to another owner than {request.owner!r}",
+                hint="choose an id that nobody else uses, or none",
+            )
+        case ["ended", state]:
+            return RequestConflict(
+                f"request {request.request_id!r} has already ended: {state}", hint="ask again under a new id"
+            )
+    raise AssertionError(f"acquire.lua does not reply {reply!r}")
+
+
+def over_limit(pool: str, which: str, owner: str, limit: str) -> Refused:
+    """Return the error of a limit that a request ran into; `which` is its name in the configuration."""
+    kind, what = {
+        "max_queued": (QueueFull, f"{limit} requests wait for pool {pool!r} already"),
+        "max_queued_per_owner": (
+            OwnerQueueFull,
+            f"{limit} requests of {owner!r} wait for pool {pool!r} already",
+        ),
+        "max_leases": (LeaseLimitReached, f"{limit} leases of pool {pool!r} are open already"),
+        "max_leases_per_owner": (
+            OwnerLeaseLimitReached,
+            f"{owner!r} holds {limit} leases of pool {pool!r} already",
+        ),
+    }[which]
+    return kind(what, hint=f"limits.{which} of the pool says so; ask again later", retry_after_s=5)
+
+
+def unknown_pool(pool: str, url: str) -> UnknownPool:
+    """Return the error of a pool that no manager ever opened."""
+    return UnknownPool(
+        f"pool {pool!r} does not exist at {url}",
+        hint="`poolctl status` lists the pools; `poolctl serve CONFIG` opens those of a configuration",
+    )
+
+
+def lost(ref: LeaseRef, state: str) -> LeaseLost:
+    """Return the error of a lease that has ended; `state` says how."""
+    return LeaseLost(
+        f"the lease of request {ref.request_id!r} in pool {ref.pool!r} is not held any more ({state})",
+        hint="it expired, was revoked, or never was; the container belongs to somebody else by now",
+    )

@@ -1,0 +1,94 @@
+"""Why a request waits, and for how long: estimates from what the pool is doing, for people and for `Retry-After`."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass
+
+from pool.errors import RequestConflict
+from pool.models import ContainerRecord, PoolStatus, Priority, State, WaitingRequest
+
+#: Assumed before the pool has seen a lease or a reset, in seconds.
+_FIRST_HELD_S = 30.0
+_FIRST_RESET_S = 1.0
+_OUT_OF_ROTATION = frozenset({State.QUARANTINED, State.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A waiting request, and what is known of its wait.
+
+    Attributes:
+        estimated_wait_s: From now until it is probably served; None where no container is in rotation.
+        waits_for: What stands between it and a container, in words.
+    """
+
+    request: WaitingRequest
+    estimated_wait_s: float | None
+    waits_for: str
+
+
+def queue(status: PoolStatus) -> list[QueueEntry]:
+    """Return the waiting requests in the order in which they will be served, with estimates.
+
+    The estimate lets each container become free when an average lease and reset would be over, never after the
+    lease's deadline, and hands it to the requests in their order.
+    """
+    held = status.mean_held_s or _FIRST_HELD_S
+    reset = status.mean_reset_s or _FIRST_RESET_S
+    free = [_free_in_s(record, status.at, held, reset) for record in status.containers if _in_rotation(record)]
+    heapq.heapify(free)
+    entries = []
+    for request in status.queue:
+        wait = heapq.heapreplace(free, free[0] + held + reset) if free else None
+        entries.append(QueueEntry(request, wait, _obstacles(status, request)))
+    return entries
+
+
+def explain(status: PoolStatus, request_id: str) -> str:
+    """Say in a sentence why a request waits, or what became of it.
+
+    Raises:
+        RequestConflict: It neither waits nor holds a container of this pool.
+    """
+    for record in status.containers:
+        if record.request_id == request_id:
+            return f"It holds {record.id}."
+    for entry in queue(status):
+        if entry.request.request_id == request_id:
+            break
+    else:
+        raise RequestConflict(
+            f"request {request_id!r} neither waits for pool {status.pool!r} nor holds one of its containers",
+            hint="it was served, ran out of time or was withdrawn; `poolctl queue` shows who waits",
+        )
+    if entry.estimated_wait_s is None:
+        return f"{entry.waits_for}; none will be free until an operator resets one."
+    soon = "any moment" if entry.estimated_wait_s < 1 else f"in about {entry.estimated_wait_s:.0f} s"
+    return f"{entry.waits_for}; its turn should come {soon}."
+
+
+def _in_rotation(record: ContainerRecord) -> bool:
+    return record.state not in _OUT_OF_ROTATION
+
+
+def _free_in_s(record: ContainerRecord, now: float, held: float, reset: float) -> float:
+    if record.state is State.AVAILABLE:
+        return 0.0
+    spent = now - record.since
+    if record.state is not State.ALLOCATED:
+        return max(reset - spent, 0.0)
+    left = max(held - spent, 0.0)
+    if record.deadline_at is not None:
+        left = min(left, max(record.deadline_at - now, 0.0))
+    return left + reset
+
+
+def _obstacles(status: PoolStatus, request: WaitingRequest) -> str:
+    ahead = Counter(other.priority for other in status.queue[: request.position - 1])
+    requests = [f"{ahead[priority]} {priority.label}" for priority in Priority if ahead[priority]]
+    states = Counter(record.state for record in status.containers)
+    containers = [f"{number} {'leased' if state is State.ALLOCATED else state}" for state, number in states.items()]
+    queue_part = f"{' and '.join(requests)} request{'s' * (ahead.total() > 1)} ahead" if requests else "Next in line"
+    return f"{queue_part}, containers: {', '.join(containers) or 'none'}"

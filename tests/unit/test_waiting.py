@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from pool.errors import RequestConflict
+from pool.models import ContainerInfo, ContainerRecord, PoolStatus, Priority, State, WaitingRequest
+from pool.waiting import explain, queue
+
+NOW = 1000.0
+
+
+def container(name: str, state: State, *, since: float = NOW, **fields: object) -> ContainerRecord:
+    info = ContainerInfo(name, name, "127.0.0.1", {}, "")
+    return ContainerRecord(info, state, 1, 0, since, **fields)  # type: ignore[arg-type]  # fields of the record
+
+
+def status(*containers: ContainerRecord, waiting: str = "", held: float | None = 10.0) -> PoolStatus:
+    requests = tuple(
+        WaitingRequest(f"r{n}", "owner", Priority.parse(name), n, 1.0, Priority.parse(name))
+        for n, name in enumerate(waiting.split(), start=1)
+    )
+    return PoolStatus("p", NOW, "i", False, "m", containers, requests, mean_held_s=held, mean_reset_s=2.0)
+
+
+def test_the_next_in_line_waits_for_the_lease_that_ends_first_and_its_reset() -> None:
+    now = status(
+        container("a", State.ALLOCATED, since=NOW - 3), container("b", State.ALLOCATED, since=NOW - 8), waiting="normal"
+    )
+
+    [entry] = queue(now)
+
+    assert entry.estimated_wait_s == pytest.approx(2 + 2)
+
+
+def test_each_further_request_waits_for_the_next_container_to_come_free() -> None:
+    now = status(container("a", State.ALLOCATED), container("b", State.CLEANING), waiting="high normal normal low")
+
+    assert [entry.estimated_wait_s for entry in queue(now)] == pytest.approx([2, 12, 14, 24])
+
+
+def test_no_lease_is_expected_to_outlive_its_deadline() -> None:
+    now = status(container("a", State.ALLOCATED, deadline_at=NOW + 1), waiting="normal")
+
+    assert queue(now)[0].estimated_wait_s == pytest.approx(1 + 2)
+
+
+def test_containers_out_of_rotation_are_not_counted_on() -> None:
+    now = status(container("a", State.QUARANTINED), waiting="normal")
+
+    assert queue(now)[0].estimated_wait_s is None
+    assert (
+        explain(now, "r1") == "Next in line, containers: 1 quarantined; none will be free until an operator resets one."
+    )
+
+
+def test_a_waiting_request_is_explained_in_a_sentence() -> None:
+    now = status(
+        container("a", State.ALLOCATED, since=NOW - 4),
+        container("b", State.ALLOCATED, since=NOW - 4),
+        waiting="critical critical normal",
+    )
+
+    assert explain(now, "r3") == "2 critical requests ahead, containers: 2 leased; its turn should come in about 20 s."
+
+
+def test_a_request_that_is_served_or_unknown_is_told_apart() -> None:
+    now = status(container("a", State.ALLOCATED, request_id="mine"))
+
+    assert explain(now, "mine") == "It holds a."
+    with pytest.raises(RequestConflict, match="neither waits"):
+        explain(now, "gone")
