@@ -6,6 +6,7 @@
     ├── ConfigError            a configuration that cannot be used; names path, value and what is allowed
     ├── InvalidRequest         a field of a request is wrong; names field, value and what is allowed
     ├── UnknownPool            no manager ever opened a pool of this name
+    ├── RequirementsUnmet      no pool has containers as the request needs them
     ├── UnknownContainer       the pool has no container of this id
     ├── RequestConflict        the request id belongs to somebody else, or has already ended
     ├── Refused                the pool takes no such request now
@@ -91,6 +92,12 @@ class UnknownPool(PoolError):
     """No manager ever opened a pool of this name in this Redis."""
 
     code = "pool_unknown"
+
+
+class RequirementsUnmet(PoolError):
+    """No pool has containers as the request needs them; says of each what it lacks."""
+
+    code = "requirements_unmet"
 
 
 class UnknownContainer(PoolError):

@@ -322,6 +322,15 @@ class WaitingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """What the containers of a pool are like; None where there is no limit."""
+
+    memory_mb: float | None = None
+    cpus: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStatus:
     """One pool at one moment.
 
@@ -340,6 +349,7 @@ class PoolStatus:
     queue: tuple[WaitingRequest, ...]
     mean_held_s: float | None = None
     mean_reset_s: float | None = None
+    facts: PoolFacts = PoolFacts()
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -20,12 +21,14 @@ from pool.errors import (
     AcquireTimeout,
     ClientClosed,
     InvalidRequest,
+    LeaseError,
     OwnerLeaseLimitReached,
     PoolDraining,
     RequestConflict,
     StoreError,
 )
 from pool.models import LeaseData, LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
+from pool.requirements import Requirements, route
 from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
 from pool.waiting import QueueEntry, explain, queue
 
@@ -68,6 +71,7 @@ class AsyncClient:
         self._waiters: dict[tuple[str, str], asyncio.Future[_Answer]] = {}
         self._leases: dict[tuple[str, str], AsyncLease] = {}
         self._changed = asyncio.Event()
+        self._next_beat = math.inf
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -151,6 +155,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         ttl_s: float | None = None,
         request_id: str | None = None,
+        requirements: Mapping[str, Any] | None = None,
         on_lost: OnLost | None = None,
     ) -> AsyncLease:
         """Get a container, waiting in the pool's queue if none is free.
@@ -165,15 +170,19 @@ class AsyncClient:
             timeout_s: The lease's longest life; the pool's default when None.
             ttl_s: The lease lapses without a heartbeat for this long; the pool's default when None.
             request_id: Names the request; sent again, it gets the same lease.
+            requirements: `min_memory_mb`, `max_cpu_percent`, `labels`: without a pool, one that meets them is found.
             on_lost: Called with the lease, on the event loop, when it is lost.
 
         Raises:
             InvalidRequest: A field is wrong.
             UnknownPool: There is no such pool.
+            RequirementsUnmet: No pool can ever serve the request.
             AcquireTimeout: Nothing became free in time.
             QueueFull, PoolDraining, RequestConflict: The pool does not take the request.
             StoreUnavailable: Redis stayed away.
         """
+        if requirements is not None:
+            pool = await route(self._open()[0], pool, Requirements.parse(requirements))
         store = self._store(pool if pool is not None else await self.only_pool())
         request = build_request(
             process=self.process,
@@ -189,7 +198,7 @@ class AsyncClient:
         lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
         lease._give_back, lease._let_go, lease._extend = self._give_back, self._let_go, self.extend  # noqa: SLF001 - the lease's other half
         self._leases[store.pool, lease.request_id] = lease
-        self._changed.set()
+        self._beat_within(lease.data.ttl_s / 3)
         return lease
 
     async def only_pool(self) -> str:
@@ -216,7 +225,7 @@ class AsyncClient:
             if isinstance(answer, Grant):
                 return answer, asked_at
             await self._open()[1].add(store.pool)
-            self._changed.set()
+            self._beat_within(_COLLECT_INTERVAL_S)
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
                 outcome, asked_at = await waiter
         except TimeoutError:
@@ -259,10 +268,18 @@ class AsyncClient:
             await store.cancel(request_id, token)
 
     async def _give_back(self, ref: LeaseRef, outcome: Outcome) -> None:
+        store = PoolStore(self._open()[0], ref.pool)
         try:
-            await asyncio.shield(self._in_background(PoolStore(self._open()[0], ref.pool).release(ref, outcome)))
+            await store.release(ref, outcome)
+        except asyncio.CancelledError:
+            self._in_background(self._give_back_anyway(store, ref, outcome))
+            raise
         finally:
             self._let_go(ref)
+
+    async def _give_back_anyway(self, store: PoolStore, ref: LeaseRef, outcome: Outcome) -> None:
+        with suppress(StoreError, LeaseError):  # it may have been given back before its caller left
+            await store.release(ref, outcome)
 
     def _let_go(self, ref: LeaseRef) -> None:
         self._leases.pop((ref.pool, ref.request_id), None)
@@ -349,6 +366,11 @@ class AsyncClient:
         async for pool, request_id in self._open()[1].hints():
             await self._collect(pool, [request_id])
 
+    def _beat_within(self, seconds: float) -> None:
+        """Have the next heartbeat no later than this; most often it is due before anyway."""
+        if time.monotonic() + min(seconds, LIVENESS_S / 3) < self._next_beat:
+            self._changed.set()
+
     async def _beat(self) -> None:
         """Say that we live, renew leases, ask for waiting requests: one call for each pool we have to do with."""
         quick = self._open()[0].without_patience()
@@ -359,6 +381,7 @@ class AsyncClient:
             pools = {pool for pool, _ in [*self._waiters, *self._leases]}
             ttl = min((lease.data.ttl_s for lease in self._leases.values()), default=LIVENESS_S)
             interval = min(ttl / 3, LIVENESS_S / 3, _COLLECT_INTERVAL_S if self._waiters else LIVENESS_S)
+            self._next_beat = beaten_at + interval if pools else math.inf
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(beaten_at + interval if pools else None):
                     await self._changed.wait()
@@ -400,10 +423,11 @@ class AsyncClient:
         for request_id, answer in zip(mine, answers, strict=True):
             if answer is RequestState.WAITING:
                 continue
-            waiter = self._waiters.get((pool, request_id))
+            key = pool, request_id
+            waiter = self._waiters.get(key)
             if waiter is not None and not waiter.done():
                 waiter.set_result((answer, asked_at))
-            elif isinstance(answer, Grant):  # its caller left while we asked
+            elif isinstance(answer, Grant) and waiter is None and key not in self._leases:  # its caller left meanwhile
                 self._in_background(self._withdraw(store, request_id, answer.lease.token))
 
 

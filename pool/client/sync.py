@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -194,6 +194,7 @@ class Client:
         timeout_s: float | None = None,
         ttl_s: float | None = None,
         request_id: str | None = None,
+        requirements: Mapping[str, Any] | None = None,
         on_lost: OnLost | None = None,
     ) -> Lease:
         """Get a container, waiting in the pool's queue if none is free. See `AsyncClient.acquire`.
@@ -209,6 +210,7 @@ class Client:
                 timeout_s=timeout_s,
                 ttl_s=ttl_s,
                 request_id=request_id,
+                requirements=requirements,
                 on_lost=on_lost,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pool.models import (
@@ -11,6 +12,7 @@ from pool.models import (
     ContainerRecord,
     LeaseData,
     Outcome,
+    PoolFacts,
     PoolStatus,
     Priority,
     ResetLevel,
@@ -51,9 +53,21 @@ def dump_info(info: ContainerInfo) -> str:
 
 def load_info(text: str, generation: str) -> ContainerInfo:
     """Read what `dump_info` wrote."""
-    data = json.loads(text)
-    data["ports"] = {int(inside): outside for inside, outside in data["ports"].items()}
-    return ContainerInfo(**data, generation=int(generation))
+    data = _parsed(text)
+    ports = {int(inside): outside for inside, outside in data["ports"].items()}
+    return ContainerInfo(**data | {"ports": ports, "labels": dict(data["labels"])}, generation=int(generation))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Mapping[str, Any]:
+    """Parse the text once for each generation of a container, not with every lease; nobody changes the result."""
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def dump_facts(facts: PoolFacts) -> str:
+    """Write what a pool's containers are like."""
+    return json.dumps({"memory_mb": facts.memory_mb, "cpus": facts.cpus, "labels": dict(facts.labels)})
 
 
 def lease(pool: str, flat: Sequence[str]) -> LeaseData:
@@ -128,6 +142,7 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
         ),
         mean_held_s=seconds(meta["mean_held"]) if "mean_held" in meta else None,
         mean_reset_s=seconds(meta["mean_reset"]) if "mean_reset" in meta else None,
+        facts=PoolFacts(**json.loads(meta["facts"])),
     )
 
 

@@ -19,6 +19,7 @@ from pool.models import (
     LeaseData,
     LeaseRef,
     Outcome,
+    PoolFacts,
     PoolStatus,
     RequestState,
     ResetLevel,
@@ -36,6 +37,12 @@ _STRICT_WEIGHT_US = 10**15
 
 def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
+
+
+def _facts(options: PoolOptions) -> PoolFacts:
+    container = options.container
+    memory_mb = None if container.memory is None else container.memory / 2**20
+    return PoolFacts(memory_mb, container.cpus, dict(container.labels))
 
 
 def _limit(value: int | None) -> str:
@@ -66,6 +73,7 @@ class PoolSettings:
                 "max_leases": _limit(limits.max_leases),
                 "max_leases_per_owner": _limit(limits.max_leases_per_owner),
                 "max_extensions": str(limits.max_extensions),
+                "facts": decode.dump_facts(_facts(options)),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE)),
             }
         )

@@ -365,3 +365,21 @@ async def test_many_threads_share_one_synchronous_client(redis_url: str, store: 
     await asyncio.to_thread(run)
     assert len(holders) == 40
     assert holders == sorted(holders), "one after the other"
+
+
+async def test_two_answers_for_one_request_never_cost_its_lease(client: AsyncClient, store: PoolStore) -> None:
+    """A hint and the poll may both ask about a request; whoever is second must not take the lease for an orphan."""
+    first = await client.acquire(store.pool)
+    waiting = asyncio.create_task(client.acquire(store.pool, wait_s=30, request_id="mine"))
+    await eventually(lambda: _queue_length(store, 1))
+    await first.release()
+    await clean(store)
+
+    await asyncio.gather(*(client._collect(store.pool, ["mine"]) for _ in range(5)))
+
+    lease = await waiting
+    await client._collect(store.pool, ["mine"])
+    await asyncio.gather(*client._background)
+    lease.check()
+    assert await state_is(store, State.ALLOCATED)
+    await lease.release()
