@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format images clean
+.PHONY: help setup demo test soak lint format images clean
 
 BIN := .venv/bin
 SCRIPTS := deploy/images/build
@@ -15,6 +15,9 @@ demo: setup ## Watch a pool at work
 
 test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
 	@$(BIN)/pytest $(ARGS)
+
+soak: setup ## Run the scripts against the model of the rules, 100,000 operations
+	@$(BIN)/python -m tests.model.soak $(ARGS)
 
 lint: ## Check style, formatting, types and layers
 	@sh deploy/setup venv

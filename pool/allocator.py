@@ -24,6 +24,7 @@ class _Wish(BaseModel):
     model_config = ConfigDict(strict=True)
 
     owner: Annotated[str, Field(min_length=1, max_length=200)]
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:~@-]{1,128}$")]
     wait_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
     ttl_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None
@@ -32,6 +33,7 @@ class _Wish(BaseModel):
 
 _ALLOWED = {
     "owner": "use 1 to 200 characters that say who asks, such as a test run",
+    "label": "use 1 to 200 characters that say what kind of work it is, or none for the owner's",
     "request_id": "use 1 to 128 of A-Z, a-z, 0-9 and _ . : ~ @ -",
     "wait_s": "use seconds from 0 (do not wait) to 86400",
     "ttl_s": "use seconds from 0.1 to 86400, or none for the pool's default",
@@ -46,7 +48,7 @@ def build_request(*, process: str, priority: str | Priority, request_id: str | N
         process: The client process that waits, as its heartbeats name it.
         priority: critical, high, normal or low.
         request_id: Chosen by the client; a new one by default.
-        **wish: `owner`, `wait_s`, `ttl_s` and `timeout_s`; None for the latter two means the pool's default.
+        **wish: `owner`, `label`, `wait_s`, `ttl_s` and `timeout_s`; None for the latter two means the pool's default.
 
     Raises:
         InvalidRequest: A field is wrong; names field, value and what is allowed.
@@ -67,6 +69,7 @@ def build_request(*, process: str, priority: str | Priority, request_id: str | N
         ttl_s=checked.ttl_s or 0.0,
         timeout_s=checked.timeout_s or 0.0,
         liveness_s=LIVENESS_S,
+        label=checked.label or "",
     )
 
 

@@ -40,7 +40,7 @@ async def serve(config: Config, *, remove: bool = False) -> None:
         PoolError: Redis, the engine, an image, a port or a name is not as the configuration needs it.
     """
     async with AsyncExitStack() as stack:
-        url = config.redis.url or os.environ.get("POOL_URL") or None
+        url = config.redis.address or os.environ.get("POOL_URL") or None
         private = url is None
         if url is None:
             url = (await asyncio.to_thread(ensure_server, config.redis.state_dir)).url

@@ -15,6 +15,7 @@
     │   ├── OwnerQueueFull     as many of the owner's requests wait as its limit allows
     │   ├── LeaseLimitReached  as many leases are open as the pool's limit allows
     │   ├── OwnerLeaseLimitReached  the owner holds as many leases as its limit allows
+    │   ├── Degraded           the pool is overloaded and takes no new request of low priority
     │   └── PoolDraining       the pool takes no new request
     ├── LeaseError
     │   ├── ExtensionDenied    the deadline was not moved: extensions used up, or beyond the longest lease
@@ -150,6 +151,12 @@ class OwnerLeaseLimitReached(Refused):
     """The owner holds as many leases as the pool's ``limits.max_leases_per_owner`` allows."""
 
     code = "owner_lease_limit_reached"
+
+
+class Degraded(Refused):
+    """The pool is overloaded and takes no new request of low priority."""
+
+    code = "pool_degraded"
 
 
 class PoolDraining(Refused):

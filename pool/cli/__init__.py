@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pool import __version__
-from pool.cli import config, leases, queue, run, serve, status
+from pool.cli import bench, config, leases, queue, run, serve, status
 from pool.cli.exits import MEANING, Commands
 from pool.cli.options import RootUrl
 
@@ -99,6 +99,10 @@ _add(_config, config.check, "config check config/pool.yaml")
 _add(_config, config.show, "config show config/pool.yaml", "config show --json config/demo.yaml")
 _add(_config, config.schema, "config schema > pool.schema.json")
 app.add_typer(_config, name="config", epilog=_examples("config check config/pool.yaml", "config schema"))
+
+_bench = typer.Typer(no_args_is_help=True, help="Measure how fast the pool is, beside what bare Redis takes.")
+_add(_bench, bench.allocation, "bench allocation", "bench allocation --rounds 200 --json")
+app.add_typer(_bench, name="bench", epilog=_examples("bench allocation"))
 
 
 def main() -> None:

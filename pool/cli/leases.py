@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from pool.cli.exits import printable, tell
-from pool.cli.options import Json, OutcomeOption, Owner, PoolArgument, PriorityOption, Timeout, Url, Wait, connected
+from pool.cli.options import (
+    Json,
+    Label,
+    OutcomeOption,
+    Owner,
+    PoolArgument,
+    PriorityOption,
+    Timeout,
+    Url,
+    Wait,
+    connected,
+)
 from pool.models import LeaseData, rfc3339
 
 #: A lease that nobody renews lasts this long where neither --ttl nor --timeout says how long.
@@ -41,6 +52,7 @@ def acquire(
     *,
     priority: PriorityOption = "normal",
     owner: Owner = None,
+    label: Label = None,
     wait: Wait = 60,
     timeout: Timeout = None,
     ttl: Annotated[
@@ -65,7 +77,7 @@ def acquire(
         raise typer.BadParameter("give either --json or --shell, not both")
     write = _write_json if as_json else _write_shell if as_shell else _write_lines
     ttl_s = ttl if ttl is not None else timeout if timeout and timeout > 0 else _TTL_S  # 0 is refused by its own name
-    wish = {"priority": priority, "owner": owner, "wait_s": wait, "timeout_s": timeout, "ttl_s": ttl_s}
+    wish = {"priority": priority, "owner": owner, "label": label, "wait_s": wait, "timeout_s": timeout, "ttl_s": ttl_s}
 
     async def take() -> None:
         from pool.cli import waiting

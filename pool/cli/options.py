@@ -48,6 +48,13 @@ Wait = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait f
 Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="The lease's longest life. By default what the pool says.")
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LABEL",
+        help="Kind of work: without --timeout, earlier leases of the label say how long. By default the owner.",
+    ),
+]
 OutcomeOption = Annotated[
     str,
     typer.Option(

@@ -51,6 +51,7 @@ def status_json(status: PoolStatus) -> dict[str, Any]:
         "pool": status.pool,
         "at": rfc3339(status.at),
         "draining": status.draining,
+        "degraded": status.degraded or None,
         "manager": status.manager or None,
         "containers": [_container_json(record, status.at) for record in status.containers],
         "queue": [
@@ -123,6 +124,8 @@ def _pool(status: PoolStatus) -> RenderableType:
         parts.append(Text("no active manager: start one with `poolctl serve CONFIG`", "yellow"))
     if status.draining:
         parts.append(Text("draining: takes no new request", "yellow"))
+    if status.degraded:
+        parts.append(Text(f"degraded: {printable(status.degraded)}; refuses low priority, shortens waits", "yellow"))
     parts.append(_containers(status))
     notes = [f"{record.id}: {printable(record.note)}" for record in status.containers if record.note]
     parts += [Text(note, "yellow") for note in notes]

@@ -14,7 +14,7 @@ import typer
 
 from pool.cli.exits import Exit, tell
 from pool.cli.leases import lease_environment
-from pool.cli.options import Owner, PoolOption, PriorityOption, Timeout, Url, Wait, connected
+from pool.cli.options import Label, Owner, PoolOption, PriorityOption, Timeout, Url, Wait, connected
 from pool.errors import StoreError
 from pool.models import Outcome
 
@@ -37,6 +37,7 @@ def run(
     pool: PoolOption = None,
     priority: PriorityOption = "normal",
     owner: Owner = None,
+    label: Label = None,
     wait: Wait = 60,
     timeout: Timeout = None,
     url: Url = None,
@@ -47,7 +48,7 @@ def run(
     POOL_CONTAINER_NAME. Signals go to the command, and its exit code comes back: 0 releases the lease as passed,
     all others as failed. A command whose lease is lost is ended.
     """
-    wish = {"priority": priority, "owner": owner, "wait_s": wait, "timeout_s": timeout}
+    wish = {"priority": priority, "owner": owner, "label": label, "wait_s": wait, "timeout_s": timeout}
     raise typer.Exit(asyncio.run(_run(url, pool, command, wish)))
 
 
@@ -57,7 +58,7 @@ async def _run(url: str | None, pool: str | None, words: list[str], wish: dict[s
     with _Command(words) as command:
         try:
             async with connected(url) as client:
-                lease = await waiting.acquire(client, pool, on_lost=command.end, **wish)
+                lease = await waiting.acquire(client, pool, on_lost=command.end, on_deadline=command.warn, **wish)
                 code = await command.run(lease_environment(lease.data))
                 try:
                     await lease.release(Outcome.PASSED if code == 0 or command.process is None else Outcome.FAILED)
@@ -110,6 +111,10 @@ class _Command:
         tell("warning", f"the lease of container {lease.container.id!r} is lost; ending the command", style="yellow")
         self._lost = True
         self._terminate()
+
+    def warn(self, lease: HeldLease) -> None:
+        """Say that the deadline is near, while there is time to do something about it."""
+        tell("warning", f"the lease of container {lease.container.id!r} ends in {lease.left_s:.0f} s", style="yellow")
 
     def _terminate(self) -> None:
         self._send(signal.SIGTERM)

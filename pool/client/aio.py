@@ -27,7 +27,16 @@ from pool.errors import (
     RequestConflict,
     StoreError,
 )
-from pool.models import LeaseData, LeaseRef, Outcome, PoolStatus, Priority, RequestState, ResetLevel
+from pool.models import (
+    LeaseData,
+    LeaseRef,
+    Outcome,
+    PoolStatus,
+    Priority,
+    RequestState,
+    ResetLevel,
+    TimeoutRecommendation,
+)
 from pool.requirements import Requirements, route
 from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
 from pool.waiting import QueueEntry, explain, queue
@@ -156,7 +165,9 @@ class AsyncClient:
         ttl_s: float | None = None,
         request_id: str | None = None,
         requirements: Mapping[str, Any] | None = None,
+        label: str | None = None,
         on_lost: OnLost | None = None,
+        on_deadline: OnLost | None = None,
     ) -> AsyncLease:
         """Get a container, waiting in the pool's queue if none is free.
 
@@ -167,18 +178,22 @@ class AsyncClient:
             priority: critical, high, normal or low.
             owner: Who asks, such as a test run.
             wait_s: How long to wait; 0 for not at all.
-            timeout_s: The lease's longest life; the pool's default when None.
+            timeout_s: The lease's longest life. When None, what earlier leases of the label took says it, or else the
+                pool's default.
             ttl_s: The lease lapses without a heartbeat for this long; the pool's default when None.
             request_id: Names the request; sent again, it gets the same lease.
             requirements: `min_memory_mb`, `max_cpu_percent`, `labels`: without a pool, one that meets them is found.
+            label: What kind of work it is for; the owner by default. See `timeout_recommendation`.
             on_lost: Called with the lease, on the event loop, when it is lost.
+            on_deadline: Called with the lease, on the event loop, before its deadline: a fifth of its life before, 10 s
+                at most. `extend` moves the deadline.
 
         Raises:
             InvalidRequest: A field is wrong.
             UnknownPool: There is no such pool.
             RequirementsUnmet: No pool can ever serve the request.
             AcquireTimeout: Nothing became free in time.
-            QueueFull, PoolDraining, RequestConflict: The pool does not take the request.
+            QueueFull, Degraded, PoolDraining, RequestConflict: The pool does not take the request.
             StoreUnavailable: Redis stayed away.
         """
         if requirements is not None:
@@ -192,12 +207,14 @@ class AsyncClient:
             wait_s=wait_s,
             ttl_s=ttl_s,
             timeout_s=timeout_s,
+            label=label,
         )
         asked_at = time.monotonic()
         grant, asked_at = await self._obtain(store, request, until=asked_at + request.wait_s)
-        lease = AsyncLease(grant.lease, asked_at=asked_at, on_lost=on_lost)
+        lease = AsyncLease(grant.lease, asked_at=asked_at, at=grant.at, on_lost=on_lost, on_deadline=on_deadline)
         lease._give_back, lease._let_go, lease._extend = self._give_back, self._let_go, self.extend  # noqa: SLF001 - the lease's other half
         self._leases[store.pool, lease.request_id] = lease
+        lease.arm(self._alarm)
         self._beat_within(lease.data.ttl_s / 3)
         return lease
 
@@ -224,6 +241,9 @@ class AsyncClient:
             answer = await store.acquire(request)
             if isinstance(answer, Grant):
                 return answer, asked_at
+            if answer.wait_s < request.wait_s:  # a degraded pool lets it wait for less
+                request = replace(request, wait_s=answer.wait_s)
+                until = min(until, time.monotonic() + answer.wait_s)
             await self._open()[1].add(store.pool)
             self._beat_within(_COLLECT_INTERVAL_S)
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
@@ -282,7 +302,20 @@ class AsyncClient:
             await store.release(ref, outcome)
 
     def _let_go(self, ref: LeaseRef) -> None:
-        self._leases.pop((ref.pool, ref.request_id), None)
+        lease = self._leases.pop((ref.pool, ref.request_id), None)
+        if lease is not None:
+            lease.disarm()
+
+    def _alarm(self, lease: AsyncLease) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_at(lease.warn_at, self._warn, lease)
+
+    def _warn(self, lease: AsyncLease) -> None:
+        """Tell a holder that its deadline is near, and Redis, which makes an event of the heartbeat."""
+        if self._closed or lease.lost or lease.released:
+            return
+        store = PoolStore(self._open()[0].without_patience(), lease.data.pool)
+        self._in_background(self._beat_once(store, deadline_s=lease.data.ttl_s / 3))
+        lease.warn()
 
     async def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give back a lease that another process took, by its reference.
@@ -325,6 +358,14 @@ class AsyncClient:
     async def queue(self, pool: str) -> list[QueueEntry]:
         """Return who waits, in the order of service, with estimates and what each waits for."""
         return queue(await self.status(pool))
+
+    async def timeout_recommendation(self, pool: str, label: str) -> TimeoutRecommendation | None:
+        """Return how long leases of a label took and what timeout follows, or None where there were fewer than five.
+
+        Raises:
+            UnknownPool: There is no such pool.
+        """
+        return await self._store(pool).recommend(label)
 
     async def explain(self, pool: str, request_id: str) -> str:
         """Say in a sentence why a request waits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -13,6 +14,11 @@ from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome
 #: A lease counts as lost this share of its ttl before Redis would say so: better too early than two holders.
 _MARGIN = 0.1
 
+#: The holder is warned when a fifth of the lease's life is left, or this many seconds if that is less.
+_WARNING_S = 10.0
+#: A little later than Redis would by its own clock, so that the heartbeat sent then finds the deadline near, too.
+_LATER = 0.95
+
 OnLost = Callable[["HeldLease"], object]
 
 
@@ -23,13 +29,22 @@ class HeldLease:
     cut off from Redis learns that it lost its lease before anybody else can get the container.
     """
 
-    def __init__(self, data: LeaseData, *, asked_at: float, on_lost: OnLost | None = None) -> None:
+    def __init__(
+        self,
+        data: LeaseData,
+        *,
+        asked_at: float,
+        at: float,
+        on_lost: OnLost | None = None,
+        on_deadline: OnLost | None = None,
+    ) -> None:
         self.data = data
         self._on_lost = on_lost
+        self._on_deadline = on_deadline
         self._lost = ""
         self._ended = ""
         self._valid_until = 0.0
-        self._deadline = asked_at + (data.deadline_at - data.granted_at)
+        self._deadline = asked_at + (data.deadline_at - at)
         self.renew(asked_at)
 
     def renew(self, asked_at: float) -> None:
@@ -41,6 +56,22 @@ class HeldLease:
         self._deadline += data.deadline_at - self.data.deadline_at
         self.data = data
         self.renew(asked_at)
+
+    @property
+    def warn_at(self) -> float:
+        """When the holder is to be told that the deadline is near, in seconds of the monotonic clock."""
+        life = self.data.deadline_at - self.data.granted_at
+        return self._deadline - min(life / 5, _WARNING_S) * _LATER
+
+    def warn(self) -> None:
+        """Tell the holder that the deadline is near."""
+        if self._on_deadline is not None and not self.lost and not self._ended:
+            self._on_deadline(self)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline, at which the lease ends, heartbeats or not; 0 once it has ended."""
+        return 0.0 if self.lost or self._ended else max(self._deadline - time.monotonic(), 0.0)
 
     def lose(self, why: str) -> None:
         """Note that the lease is lost, and tell its holder once."""
@@ -132,6 +163,17 @@ class AsyncLease(HeldLease):
     _give_back: Callable[[LeaseRef, Outcome], Awaitable[None]]
     _let_go: Callable[[LeaseRef], None]
     _extend: Callable[[LeaseRef, float, str, int], Awaitable[LeaseData]]
+    _set_alarm: Callable[[AsyncLease], asyncio.TimerHandle]
+    _alarm: asyncio.TimerHandle
+
+    def arm(self, set_alarm: Callable[[AsyncLease], asyncio.TimerHandle]) -> None:
+        """Have `set_alarm` see to it that the holder is warned before the deadline, wherever that moves."""
+        self._set_alarm = set_alarm
+        self._alarm = set_alarm(self)
+
+    def disarm(self) -> None:
+        """Warn of no deadline any more."""
+        self._alarm.cancel()
 
     async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give the container back.
@@ -162,6 +204,8 @@ class AsyncLease(HeldLease):
         asked_at = time.monotonic()
         ref, used = LeaseRef.parse(self.data.ref), self.data.extensions_used
         self.moved(await self._extend(ref, extra_s, reason, used), asked_at)
+        self.disarm()
+        self.arm(self._set_alarm)
 
     async def detach(self) -> None:
         """Let go of the lease without giving it back: this client neither renews nor returns it any more.

@@ -12,7 +12,16 @@ from typing import Any, Self, TypeVar
 from pool.client.aio import AsyncClient
 from pool.client.lease import AsyncLease, OnLost
 from pool.errors import ClientClosed
-from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome, PoolStatus, Priority, ResetLevel
+from pool.models import (
+    ContainerInfo,
+    LeaseData,
+    LeaseRef,
+    Outcome,
+    PoolStatus,
+    Priority,
+    ResetLevel,
+    TimeoutRecommendation,
+)
 from pool.waiting import QueueEntry
 
 T = TypeVar("T")
@@ -88,6 +97,11 @@ class Lease:
     def waited_s(self) -> float:
         """From the request to the grant, in seconds."""
         return self._held.waited_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline, at which the lease ends, heartbeats or not; 0 once it has ended."""
+        return self._held.left_s
 
     @property
     def lost(self) -> bool:
@@ -195,11 +209,14 @@ class Client:
         ttl_s: float | None = None,
         request_id: str | None = None,
         requirements: Mapping[str, Any] | None = None,
+        label: str | None = None,
         on_lost: OnLost | None = None,
+        on_deadline: OnLost | None = None,
     ) -> Lease:
         """Get a container, waiting in the pool's queue if none is free. See `AsyncClient.acquire`.
 
-        An interrupt while it waits withdraws the request. `on_lost` is called on the client's own thread.
+        An interrupt while it waits withdraws the request. `on_lost` and `on_deadline` are called on the client's own
+        thread.
         """
         held = self._loop.run(
             self._client.acquire(
@@ -211,7 +228,9 @@ class Client:
                 ttl_s=ttl_s,
                 request_id=request_id,
                 requirements=requirements,
+                label=label,
                 on_lost=on_lost,
+                on_deadline=on_deadline,
             )
         )
         return Lease(held, self._loop)
@@ -235,6 +254,10 @@ class Client:
     def queue(self, pool: str) -> list[QueueEntry]:
         """Return who waits, in the order of service, with estimates and what each waits for."""
         return self._loop.run(self._client.queue(pool))
+
+    def timeout_recommendation(self, pool: str, label: str) -> TimeoutRecommendation | None:
+        """Return how long leases of a label took and what timeout follows, or None where there were fewer than five."""
+        return self._loop.run(self._client.timeout_recommendation(pool, label))
 
     def explain(self, pool: str, request_id: str) -> str:
         """Say in a sentence why a request waits. See `AsyncClient.explain`."""

@@ -154,7 +154,11 @@ class LimitOptions(Options):
     claim_ttl_s: Seconds = 5.0
     """A granted request that its client does not confirm for this long goes to the next one."""
     lease_timeout_s: Seconds = 120.0
-    """A lease's longest life when the request names none."""
+    """A lease's longest life when the request names none, and `adaptive_timeouts` knows too little."""
+    adaptive_timeouts: bool = True
+    """Give a lease whose request names no timeout what the history of its label recommends: the greater of 1.5 × the
+    95th percentile and 2 × the mean of the last 100 leases that passed or failed, not below `ttl_s` nor above
+    `max_lease_timeout_s`. It takes five leases, and starts anew when it cuts one off before `lease_timeout_s`."""
     max_lease_timeout_s: Seconds = 3600.0
     """The longest life a request may ask for."""
     max_wait_s: Seconds = 300.0
@@ -176,6 +180,21 @@ class LimitOptions(Options):
             allowed = f"it may not exceed max_lease_timeout_s ({self.max_lease_timeout_s:g})"
             raise refusal("lease_timeout_s", self.lease_timeout_s, allowed)
         return self
+
+
+class DegradationOptions(Options):
+    """When a pool counts as overloaded. `docs/degradation.md` says what it does then."""
+
+    enabled: bool = True
+    """Whether it is watched for at all."""
+    queue: Annotated[int, Field(ge=1)] = 10
+    """More waiting requests than this."""
+    wait_s: Seconds = 60.0
+    """A longer mean wait than this, over the latest grants."""
+    failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """A greater share than this of the latest leases failed: lost, or ended as failed or error."""
+    hold_s: Seconds = 10.0
+    """How long all three must have been at half or less until the pool is normal again."""
 
 
 class SlotOptions(Options):
@@ -212,6 +231,8 @@ class PoolOptions(Options):
     """How a used container becomes as good as new."""
     limits: LimitOptions = LimitOptions()
     """Time and number limits."""
+    degradation: DegradationOptions = DegradationOptions()
+    """When the pool counts as overloaded."""
 
     @field_validator("name")
     @classmethod

@@ -14,6 +14,7 @@
 --   r:<req>   hash   a request, for its waiter and so that a command may be sent twice; has a TTL
 --   own       zset   client process -> until when it counts as alive
 --   in:<proc> list   wake-up hints for a process (`manager`: for the manager); has a TTL
+--   t:<label> hash   how long past leases of a label took, and what timeout that recommends; has a TTL
 --   held      hash   owner -> leases it holds
 --   queued    hash   owner -> requests it has in the queue
 --   mgr       hash   the active manager
@@ -24,6 +25,7 @@ local P = string.sub(META, 1, -5)
 local call = redis.call
 
 local HINT_TTL_MS = 60000
+local HINTS_KEPT = 1000
 local ENDED_TTL_MS = 3600000
 local EVENTS_KEPT = '20000'
 local INDEX = {
@@ -32,7 +34,7 @@ local INDEX = {
 }
 local LEASE_FIELDS = {
   'request', 'token', 'owner', 'process', 'priority', 'ttl', 'confirmed',
-  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions',
+  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions', 'warned',
 }
 
 local function int(n) return string.format('%.0f', n) end
@@ -68,13 +70,12 @@ end
 -- Tell a process that something happened to a request. State is the truth, so losing a hint loses only time.
 local function hint(process, text)
   local key = P .. 'in:' .. process
-  call('RPUSH', key, text)
-  call('LTRIM', key, -1000, -1)
+  if call('RPUSH', key, text) > HINTS_KEPT then call('LTRIM', key, -HINTS_KEPT, -1) end
   call('PEXPIRE', key, HINT_TTL_MS)
 end
 
--- The one writer of a container's state: hash and index change together.
-local function enter(id, state, now, score)
+-- The one writer of a container's state: hash and index change together. Further fields go into the same write.
+local function enter(id, state, now, score, ...)
   local index = INDEX[state]
   for _, name in ipairs({'ready', 'exp', 'work'}) do
     if name == index then
@@ -83,7 +84,7 @@ local function enter(id, state, now, score)
       call('ZREM', P .. name, id)
     end
   end
-  call('HSET', P .. 'c:' .. id, 'state', state, 'revision', int(now), 'since', int(now))
+  call('HSET', P .. 'c:' .. id, 'state', state, 'revision', int(now), 'since', int(now), ...)
   if index == 'work' then hint('manager', id) end
 end
 
@@ -92,9 +93,9 @@ local function count(what, owner, by)
   if call('HINCRBY', P .. what, owner, by) <= 0 then call('HDEL', P .. what, owner) end
 end
 
--- Whether a configured limit is reached; a limit that is not set is empty.
-local function at_limit(limit, n)
-  return limit and limit ~= '' and tonumber(n or '0') >= tonumber(limit)
+-- Whether a configured limit is reached, by what a command counts; a limit that is not set is empty.
+local function at_limit(limit, ...)
+  return limit and limit ~= '' and tonumber(call(...) or '0') >= tonumber(limit)
 end
 
 -- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at.
@@ -103,8 +104,7 @@ local function grant(id, request, r, now, confirmed, claim_ttl)
   local deadline = now + r.timeout
   local expires = math.min(now + (confirmed and r.ttl or claim_ttl), deadline)
   local fence = int(now)
-  enter(id, 'allocated', now, expires)
-  call('HSET', P .. 'c:' .. id,
+  enter(id, 'allocated', now, expires,
     'fence', fence, 'request', request, 'token', r.token, 'owner', r.owner, 'process', r.process,
     'priority', r.priority, 'ttl', int(r.ttl), 'confirmed', confirmed and '1' or '0',
     'enqueued_at', int(r.enqueued_at), 'granted_at', fence, 'expires_at', int(expires), 'deadline_at', int(deadline),
@@ -142,6 +142,13 @@ local function average(name, value)
   call('HSET', META, name, int(mean + (value - mean) / 8))
 end
 
+-- The longest life of a lease whose request names none: what the history of its label recommends, kept within the
+-- longest lease, and not below the ttl, by when a dead holder is found anyway. Nil where there is too little history.
+local function adaptive_timeout(label, ttl, longest)
+  local timeout = call('HGET', P .. 't:' .. label, 'timeout')
+  return timeout and math.min(math.max(tonumber(timeout), ttl), longest)
+end
+
 local function alive(process, now)
   local until_ = call('ZSCORE', P .. 'own', process)
   return until_ and tonumber(until_) > now
@@ -150,10 +157,9 @@ end
 -- Give a clean container to the best live waiter, in this very step; if there is none, it is available.
 local function settle(id, now)
   local key = P .. 'c:' .. id
-  call('HDEL', key, 'reason', 'level', 'outcome', 'note')
   local freed_at = call('HGET', key, 'freed_at')
+  call('HDEL', key, 'reason', 'level', 'outcome', 'note', 'freed_at')
   if freed_at then
-    call('HDEL', key, 'freed_at')
     average('mean_reset', now - tonumber(freed_at))
   end
   local limits = call('HMGET', META, 'claim_ttl', 'max_leases_per_owner', 'max_leases')
@@ -166,7 +172,7 @@ local function settle(id, now)
       dequeue(request, 'timed_out', now)
     elseif not alive(v[3], now) then
       dequeue(request, 'lost', now)
-    elseif at_limit(limits[2], call('HGET', P .. 'held', v[2])) or at_limit(limits[3], call('ZCARD', P .. 'exp')) then
+    elseif at_limit(limits[2], 'HGET', P .. 'held', v[2]) or at_limit(limits[3], 'ZCARD', P .. 'exp') then
       dequeue(request, 'over_limit', now)
     else
       call('ZREM', P .. 'q', request)
@@ -184,7 +190,8 @@ local function settle(id, now)
   return false
 end
 
--- End the lease of a container: the request's record says how, the container goes to `state` with the facts given.
+-- End the lease of a container: the request's record says how, the container goes to `state` with the facts given;
+-- without a state the caller settles it, in this very step.
 local function finish(id, state, request_state, now, ...)
   local key = P .. 'c:' .. id
   local v = call('HMGET', key, 'request', 'owner', 'fence', 'granted_at')
@@ -196,17 +203,18 @@ local function finish(id, state, request_state, now, ...)
   conclude(v[1], request_state)
   emit(now, 'lease.' .. request_state, 'container', id, 'request', v[1], 'owner', v[2], 'fence', v[3],
     'held_us', int(now - tonumber(v[4])), ...)
-  enter(id, state, now)
+  if state then enter(id, state, now) else call('ZREM', P .. 'exp', id) end -- settle counts what is lent
 end
 
 -- Find the container that a lease still holds, or why it holds none: released, lost, … or gone.
-local function held_by(request, fence, token)
+-- A lease whose time is over holds nothing, whether or not the reaper has come by.
+local function held_by(request, fence, token, now)
   local r = call('HMGET', P .. 'r:' .. request, 'state', 'container', 'fence', 'token')
   if not r[1] then return nil, 'gone' end
   if r[3] ~= fence or r[4] ~= token then return nil, 'stale' end
   if r[1] ~= 'leased' and r[1] ~= 'granted' then return nil, r[1] end
-  local c = call('HMGET', P .. 'c:' .. r[2], 'state', 'fence', 'token')
-  if c[1] ~= 'allocated' or c[2] ~= fence or c[3] ~= token then return nil, 'lost' end
+  local c = call('HMGET', P .. 'c:' .. r[2], 'state', 'fence', 'token', 'expires_at')
+  if c[1] ~= 'allocated' or c[2] ~= fence or c[3] ~= token or tonumber(c[4]) <= now then return nil, 'lost' end
   return r[2]
 end
 

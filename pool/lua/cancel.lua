@@ -18,13 +18,13 @@ if r[1] == 'waiting' then
   return 'cancelled'
 end
 if r[1] ~= 'granted' and r[1] ~= 'leased' then return r[1] end
-local id, ended = held_by(request, r[3], token)
-if not id then return ended end
 local now = tick()
+local id, ended = held_by(request, r[3], token, now)
+if not id then return ended end
 if r[1] == 'leased' then
   finish(id, 'cleaning', 'released', now, 'reason', 'on_release', 'outcome', 'error')
   return 'released'
 end
-finish(id, 'cleaning', 'cancelled', now)
+finish(id, nil, 'cancelled', now)
 settle(id, tick())
 return 'cancelled'

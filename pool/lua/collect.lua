@@ -13,7 +13,7 @@ for i = 4, #ARGV do
   local r = call('HMGET', P .. 'r:' .. ARGV[i], 'state', 'fence', 'token')
   local id, ended = nil, r[1] or 'gone'
   if ended == 'granted' or ended == 'leased' then
-    id, ended = held_by(ARGV[i], r[2], r[3])
+    id, ended = held_by(ARGV[i], r[2], r[3], now)
   end
   replies[#replies + 1] = id and lease_reply(id, now) or {ended}
 end

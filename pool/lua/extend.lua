@@ -6,9 +6,10 @@
 -- Returns: {'extended', now, container hash} | {'denied', 'count'|'bound', limit} | {how the lease had ended}
 local clock, request, fence, token, extra, reason, known = unpack(ARGV)
 
-local id, ended = held_by(request, fence, token)
-if not id then return {ended} end
+if call('EXISTS', META) == 0 then return {'gone'} end
 local now = tick()
+local id, ended = held_by(request, fence, token, now)
+if not id then return {ended} end
 local key = P .. 'c:' .. id
 local v = call('HMGET', key, 'ttl', 'deadline_at', 'granted_at', 'extensions', 'owner')
 local used, allowed = tonumber(v[4]), tonumber(call('HGET', META, 'max_extensions'))

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from pool.config import Config
+from pool.degradation import Degradation
 from pool.errors import EngineError, StoreError, UnknownPool
 from pool.health import Prober
 from pool.manager.adoption import Adoption
@@ -30,6 +31,7 @@ _WORK_POLL_S = 1.0
 _STANDBY_POLL_S = 0.5
 _ANNOUNCE_POLL_S = 0.02
 _DRAIN_POLL_S = 0.1
+_DEGRADATION_INTERVAL_S = 1.0
 
 log = structlog.get_logger()
 
@@ -172,11 +174,13 @@ class PoolManager:
     ) -> None:
         watch = HealthWatch(self._options.health, self._store, prober, crew)
         adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
+        degradation = Degradation(self._options.degradation, self._store)
         await self._open(adoption)
         loops = [
             self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
             self._every(self._options.health.interval_s, "health", watch.check_all),
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
+            self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
             self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew)),
             self._hear(wake, crew),
             self._hear_engine(watch),

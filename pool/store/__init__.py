@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool.store.connection import Connection, check_pool_name, retrying
+from pool.store.decode import Measured
 from pool.store.events import read_events
 from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, Waiting, pool_names
 from pool.store.request import RequestSpec
@@ -12,6 +13,7 @@ __all__ = [
     "Claim",
     "Connection",
     "Grant",
+    "Measured",
     "PoolSettings",
     "PoolStore",
     "RequestSpec",

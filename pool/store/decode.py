@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +19,29 @@ from pool.models import (
     ResetLevel,
     ResetReason,
     State,
+    TimeoutRecommendation,
     WaitingRequest,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What tells whether a pool is overloaded. Times are seconds since the epoch by the clock of Redis.
+
+    Attributes:
+        degraded: Why the pool is degraded; empty if it is not.
+        queued: How many requests wait.
+        last_event: Measure again after this one.
+        waits: When leases were granted, and after how many seconds of waiting.
+        ends: When leases ended, and whether that was a failure: lost, failed or error.
+    """
+
+    at: float
+    degraded: str
+    queued: int
+    last_event: str
+    waits: tuple[tuple[float, float], ...] = ()
+    ends: tuple[tuple[float, bool], ...] = ()
 
 
 def pairs(flat: Sequence[str]) -> dict[str, str]:
@@ -59,7 +81,7 @@ def load_info(text: str, generation: str) -> ContainerInfo:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> Mapping[str, Any]:
+def _parsed(text: str) -> dict[str, Any]:
     """Parse the text once for each generation of a container, not with every lease; nobody changes the result."""
     data: dict[str, Any] = json.loads(text)
     return data
@@ -87,6 +109,25 @@ def lease(pool: str, flat: Sequence[str]) -> LeaseData:
         ttl_s=seconds(fields["ttl"]),
         waited_s=seconds(int(fields["granted_at"]) - int(fields["enqueued_at"])),
         extensions_used=int(fields["extensions"]),
+    )
+
+
+def recommendation(reply: Sequence[str]) -> TimeoutRecommendation:
+    """Read the reply of the recommend command."""
+    samples, *durations = reply
+    return TimeoutRecommendation(int(samples), *map(seconds, durations))
+
+
+def measured(reply: Sequence[Any]) -> Measured:
+    """Read the reply of the measure command."""
+    now, degraded, queued, last, waits, ends = reply
+    return Measured(
+        at=seconds(now),
+        degraded=degraded,
+        queued=int(queued),
+        last_event=last,
+        waits=tuple((seconds(at), seconds(wait)) for at, wait in zip(waits[::2], waits[1::2], strict=True)),
+        ends=tuple((seconds(at), outcome != Outcome.PASSED) for at, outcome in zip(ends[::2], ends[1::2], strict=True)),
     )
 
 
@@ -127,6 +168,7 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
         at=seconds(now),
         incarnation=meta["incarnation"],
         draining="draining" in meta,
+        degraded=meta.get("degraded", ""),
         manager=manager,
         containers=tuple(container(pairs(flat)) for flat in containers),
         queue=tuple(

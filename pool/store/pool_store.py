@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pool.config import PoolOptions
@@ -24,15 +24,19 @@ from pool.models import (
     RequestState,
     ResetLevel,
     State,
+    TimeoutRecommendation,
     check_transition,
 )
 from pool.store import decode, refusals
 from pool.store.connection import POOLS_KEY, Connection, check_pool_name
+from pool.store.decode import Measured
 from pool.store.request import RequestSpec
 
 #: Distance between two priority classes where priority is strict: longer than any queue lives, and the largest
 #: score (now + 3 times this) stays below 2^53, where a double still holds every microsecond.
 _STRICT_WEIGHT_US = 10**15
+#: Events that one measurement looks at, the newest ones: more than enough for those that count.
+_MEASURED_EVENTS = 400
 
 
 def _us(seconds: float) -> int:
@@ -73,6 +77,8 @@ class PoolSettings:
                 "max_leases": _limit(limits.max_leases),
                 "max_leases_per_owner": _limit(limits.max_leases_per_owner),
                 "max_extensions": str(limits.max_extensions),
+                "adaptive": str(int(limits.adaptive_timeouts)),
+                "hold": str(_us(options.degradation.hold_s)),
                 "facts": decode.dump_facts(_facts(options)),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE)),
             }
@@ -81,16 +87,18 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The request has its lease."""
+    """The request has its lease; `at` is when Redis said so, in seconds since the epoch by its clock."""
 
     lease: LeaseData
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The request waits; `position` 1 is served next."""
+    """The request waits; `position` 1 is served next. The wait ends after `wait_s`, in seconds."""
 
     position: int
+    wait_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +133,19 @@ class PoolStore:
         """Take a container at once, or enter the queue.
 
         Raises:
-            UnknownPool, PoolDraining, QueueFull, RequestConflict: The pool does not take the request.
+            UnknownPool, PoolDraining, Degraded, QueueFull, RequestConflict: The pool does not take the request.
             InvalidRequest: It asks for more than the pool's limits allow.
             AcquireTimeout: `wait_s` is 0 and nothing is free.
         """
         reply = await self._run(
             "acquire", request.request_id, request.token, request.owner, request.process, _us(request.liveness_s),
             int(request.priority), _us(request.wait_s), _us(request.ttl_s), _us(request.timeout_s),
+            request.label or request.owner,
         )  # fmt: skip
         if reply[0] == "leased":
-            return Grant(decode.lease(self.pool, reply[2]))
+            return Grant(decode.lease(self.pool, reply[2]), decode.seconds(reply[1]))
         if reply[0] == "waiting":
-            return Waiting(int(reply[1]))
+            return Waiting(int(reply[1]), decode.seconds(reply[2]))
         raise refusals.of_request(self.pool, self.connection.url, request, reply)
 
     async def collect(
@@ -149,7 +158,7 @@ class PoolStore:
         answers: list[Grant | RequestState | None] = []
         for reply in replies:
             if reply[0] == "leased":
-                answers.append(Grant(decode.lease(self.pool, reply[2])))
+                answers.append(Grant(decode.lease(self.pool, reply[2]), decode.seconds(reply[1])))
             else:
                 answers.append(None if reply[0] in ("gone", "stale") else RequestState(reply[0]))
         return answers
@@ -212,6 +221,17 @@ class PoolStore:
                     hint="limits.max_lease_timeout_s of the pool is the longest; ask for less",
                 )
         raise refusals.lost(ref, reply[0])
+
+    async def recommend(self, label: str) -> TimeoutRecommendation | None:
+        """Return what the history of a label recommends; None where it has fewer than five leases.
+
+        Raises:
+            UnknownPool: No manager ever opened the pool.
+        """
+        reply = await self._run("recommend", label)
+        if reply == "unknown_pool":
+            raise refusals.unknown_pool(self.pool, self.connection.url)
+        return decode.recommendation(reply) if reply else None
 
     async def cancel(self, request_id: str, token: str) -> str:
         """Withdraw a request; what it was granted meanwhile goes on to the next one.
@@ -314,6 +334,29 @@ class PoolStore:
     async def drain(self) -> int:
         """Take no new request and end the waiting ones; returns how many leases are still held."""
         return int(await self._run("drain"))
+
+    async def measure(self, *, after: str) -> Measured | None:
+        """Read what tells whether the pool is overloaded; None where no manager ever opened it.
+
+        Args:
+            after: The last event that is known already; empty for the newest ones there are.
+        """
+        reply = await self._run("measure", after, _MEASURED_EVENTS)
+        return decode.measured(reply) if reply else None
+
+    async def degrade(self, old: str, new: str, *, facts: Mapping[str, str]) -> bool:
+        """Say why the pool is degraded, or with an empty `new` that it is not any more.
+
+        Args:
+            old: What the caller read.
+            new: What is to be.
+            facts: For the event.
+
+        Returns:
+            False if somebody else changed it meanwhile, or nothing changes.
+        """
+        told = [part for pair in facts.items() for part in pair]
+        return bool(await self._run("degrade", old, new, *told))
 
     async def forget(self) -> None:
         """Remove the pool from Redis."""

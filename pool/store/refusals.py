@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pool.errors import (
     AcquireTimeout,
+    Degraded,
     InvalidRequest,
     LeaseLimitReached,
     LeaseLost,
@@ -31,6 +32,12 @@ def of_request(pool: str, url: str, request: RequestSpec, reply: Sequence[str]) 
             return AcquireTimeout(f"no container of pool {pool!r} is free", hint="give wait_s to wait for one")
         case ["draining"]:
             return PoolDraining(f"pool {pool!r} is draining and takes no new request", retry_after_s=30)
+        case ["degraded", why, hold]:
+            return Degraded(
+                f"pool {pool!r} is degraded and takes no request of low priority: {why}",
+                hint="ask again later, or with a higher priority",
+                retry_after_s=int(hold) / 1e6,
+            )
         case ["over_limit", which, limit]:
             return over_limit(pool, which, request.owner, limit)
         case ["limit", name, limit]:

@@ -9,7 +9,13 @@ from pool.models import Priority
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """A request as its client sends it. A `ttl_s` or `timeout_s` of 0 means the pool's default."""
+    """A request as its client sends it.
+
+    Attributes:
+        ttl_s: 0 for the pool's default.
+        timeout_s: 0 for what the history of the label recommends, or else the pool's default.
+        label: What kind of work it is for; the owner where it is empty.
+    """
 
     request_id: str
     token: str = field(repr=False)
@@ -20,3 +26,4 @@ class RequestSpec:
     ttl_s: float = 0.0
     timeout_s: float = 0.0
     liveness_s: float = 10.0
+    label: str = ""

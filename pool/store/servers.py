@@ -24,6 +24,7 @@ from redis.exceptions import (
 )
 
 from pool.config.redis_url import RedisUrl
+from pool.store.lanes import ScriptRedis
 
 #: Connections to one server. A command that finds all of them busy waits.
 _MAX_CONNECTIONS = 16
@@ -79,7 +80,7 @@ def open_client(url: str, *, max_connections: int = _MAX_CONNECTIONS) -> Redis:
         socket_connect_timeout=2.0,
         retry=Retry(NoBackoff(), 0),
     )
-    return Redis(connection_pool=pool)
+    return ScriptRedis(connection_pool=pool)
 
 
 async def close_client(redis: Redis) -> None:
@@ -191,9 +192,7 @@ class SentinelServers:
         known = self._master
         redis = known[1] if known and known[0] == address else open_client(self._url.server_url(*address))
         try:
-            role = (await _answers([redis], "ROLE", enough=1))[0][0]
-            if role != "master":  # a Sentinel that knows of a failover sooner than the server does, or later
-                raise ConnectionError(f"{address[0]}:{address[1]} is not the master yet, but a {role}")
+            await _expect_master(redis, address)
         except BaseException:
             if known is None or redis is not known[1]:
                 await close_client(redis)
@@ -201,6 +200,13 @@ class SentinelServers:
         if known and redis is not known[1]:
             await close_client(known[1])  # whoever still waits for a reply of the old master fails at once
         return address, redis
+
+
+async def _expect_master(redis: Redis, address: Address) -> None:
+    """Ask a server itself: a Sentinel may know of a failover sooner than the server does, or later."""
+    role = (await _answers([redis], "ROLE", enough=1))[0][0]
+    if role != "master":
+        raise ConnectionError(f"{address[0]}:{address[1]} is not the master, but a {role}")
 
 
 class ClusterServers:
@@ -293,10 +299,14 @@ class _Router(Redis):
             raise RedisError(f"{name} is about no key; ask each node of the Cluster for itself")
         key = str(args[3] if name in ("EVAL", "EVALSHA") else args[1])
         try:
-            return await (await self._servers.owner(key)).execute_command(*args, **options)
+            return await _execute(await self._servers.owner(key), *args, **options)
         except MovedError:  # it did not run there
             self._servers.doubt()
-            return await (await self._servers.owner(key)).execute_command(*args, **options)
+            return await _execute(await self._servers.owner(key), *args, **options)
+
+
+async def _execute(redis: Redis, *args: Any, **options: Any) -> Any:
+    return await redis.execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
 
 
 async def _answers(clients: Sequence[Redis], *command: str, enough: int) -> list[Any]:
@@ -308,7 +318,7 @@ async def _answers(clients: Sequence[Redis], *command: str, enough: int) -> list
 
     async def ask(client: Redis) -> Any:
         async with asyncio.timeout(_ASK_TIMEOUT_S):
-            return await client.execute_command(*command)
+            return await _execute(client, *command)
 
     tasks = [asyncio.create_task(ask(client)) for client in clients]
     answers: list[Any] = []

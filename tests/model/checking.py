@@ -1,0 +1,49 @@
+"""How long the state machine runs, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.backend import Backend
+from tests.model.machine import PoolMachine
+
+_COMMON: dict[str, Any] = {
+    "deadline": None,  # a slow machine is no failure
+    "database": None,  # two runs side by side must not influence each other
+    "suppress_health_check": list(HealthCheck),
+    "print_blob": True,
+}
+#: For the test suite: the same steps in each run, so that a failure there is a failure everywhere.
+CI = settings(max_examples=150, stateful_step_count=50, derandomize=True, **_COMMON)
+#: For one broken script: enough to find what is broken; nobody needs the shortest way to it.
+MUTATION = settings(
+    max_examples=400,
+    stateful_step_count=50,
+    derandomize=True,
+    phases=(Phase.generate,),
+    report_multiple_bugs=False,
+    verbosity=Verbosity.quiet,
+    **_COMMON,
+)
+#: One round of a long run.
+SOAK = settings(max_examples=40, stateful_step_count=60, **_COMMON)
+
+
+def check_model(backend: Backend, profile: settings, *, start: int | None = None) -> None:
+    """Run the state machine on a server.
+
+    Args:
+        backend: Where.
+        profile: How much.
+        start: Where a profile that is not derandomized starts; the same number gives the same steps.
+
+    Raises:
+        Disagreement: The scripts did something else than the model.
+    """
+    machine = type("PoolMachine", (PoolMachine,), {"backend": backend})
+    if start is not None:
+        machine = seed(start)(machine)
+    run_state_machine_as_test(machine, settings=profile)

@@ -1,0 +1,122 @@
+"""Ways to break the scripts on purpose. Each breaks a promise, and the state machine must notice every one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pool.scripts import Script, load_scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A snippet of Lua and what to put in its place.
+
+    Attributes:
+        breaks: The promise that it breaks, as a name for the test.
+        command: The command to change; None for what all commands share.
+    """
+
+    breaks: str
+    command: str | None
+    old: str
+    new: str
+
+    def scripts(self) -> Mapping[str, Script]:
+        """Return all commands with this one broken.
+
+        Raises:
+            LookupError: The snippet is not there, or more than once, so that nothing is known to be broken.
+        """
+        return {name: self._apply(script) for name, script in load_scripts().items()}
+
+    def _apply(self, script: Script) -> Script:
+        if self.command not in (None, script.name):
+            return script
+        if (found := script.source.count(self.old)) != 1:
+            raise LookupError(f"{self.breaks}: {self.old!r} is {found} times in {script.name}, not once")
+        source = script.source.replace(self.old, self.new)
+        return Script(script.name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+MUTATIONS = [
+    Mutation("a stale fence holds a lease", None, "if r[3] ~= fence or", "fence = r[3] if"),
+    Mutation(
+        "a wrong token holds a lease",
+        None,
+        "or r[4] ~= token then return nil, 'stale' end",
+        "then return nil, 'stale' end token = r[4]",
+    ),
+    Mutation("an expired lease still holds", None, "or tonumber(c[4]) <= now then", "then"),
+    Mutation(
+        "the last waiter is served first",
+        None,
+        "local request = call('ZRANGE', P .. 'q', 0, 0)[1]",
+        "local request = call('ZRANGE', P .. 'q', -1, -1)[1]",
+    ),
+    Mutation(
+        "a clean container waits for somebody to barge in",
+        None,
+        "local request = call('ZRANGE', P .. 'q', 0, 0)[1]",
+        "local request = nil",
+    ),
+    Mutation("a dead waiter is given a container", None, "elseif not alive(v[3], now)", "elseif false"),
+    Mutation("a waiter is served after its wait", None, "or tonumber(v[9]) <= now then", "then"),
+    Mutation("a fence does not rise", None, "local fence = int(now)", "local fence = int(r.enqueued_at)"),
+    Mutation("the clock follows the server's back", None, "now = last + 1", "now = raw"),
+    Mutation("priority is forgotten", "acquire", "int(now + tonumber(priority) * tonumber(m[2]))", "int(now)"),
+    Mutation(
+        "the container that was used last is lent first",
+        "acquire",
+        "call('ZRANGE', P .. 'ready', 0, 0)[1]",
+        "call('ZRANGE', P .. 'ready', -1, -1)[1]",
+    ),
+    Mutation("a request sent again is a new one", "acquire", "if prior[1] then", "if prior[1] == 'cancelled' then"),
+    Mutation("another owner gets the lease of a request", "acquire", "if prior[2] ~= owner then", "if false then"),
+    Mutation(
+        "a heartbeat moves the deadline",
+        "heartbeat",
+        "int(math.min(now + tonumber(v[1]), tonumber(v[2])))",
+        "int(now + tonumber(v[1]))",
+    ),
+    Mutation(
+        "the reaper does not see what heartbeats do",
+        "heartbeat",
+        "call('ZADD', P .. 'exp', expiry, id)",
+        "",
+    ),
+    Mutation("unconfirmed grants are kept", "reap", "if v[1] == '0' then\n    finish", "if false then\n    finish"),
+    Mutation(
+        "an expired lease is given on uncleaned",
+        "reap",
+        "leases = leases + 1",
+        "settle(id, tick()) leases = leases + 1",
+    ),
+    Mutation(
+        "a released container is given on uncleaned",
+        "release",
+        "call('HGET', META, 'hand_over') == '1'",
+        "true",
+    ),
+    Mutation(
+        "a cancelled lease is given on uncleaned",
+        "cancel",
+        "if r[1] == 'leased' then",
+        "if false then",
+    ),
+    Mutation("a cancel does not outlive its acquire", "cancel", "conclude(request, 'cancelled')\n", "\n"),
+    Mutation(
+        "a collected grant stays unconfirmed",
+        None,
+        "if v[1] == '0' then\n    local expires",
+        "if false then\n    local expires",
+    ),
+    Mutation("a lost race moves a container", "transition", "or v[2] ~= revision then", "then"),
+    Mutation("a revoked lease lives on", "transition", "if from == 'allocated' then", "if false then"),
+    Mutation("nobody is woken for a grant", None, "hint(r.process, request)", ""),
+    Mutation("an extension sent again counts twice", "extend", "used == tonumber(known) + 1", "false"),
+    Mutation(
+        "a token is in an event", None, "'fence', fence, 'waited_us'", "'token', r.token, 'fence', fence, 'waited_us'"
+    ),
+]
