@@ -77,12 +77,24 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
 WORK_STATES = frozenset({State.STARTING, State.CLEANING, State.RESETTING, State.UNHEALTHY})
 
 
+#: Moves that need more than a change of state: a lease is written, or it ends and somebody else is served.
+MOVES_OF_COMMANDS = MappingProxyType(
+    {
+        (State.AVAILABLE, State.ALLOCATED): "acquire",
+        (State.ALLOCATED, State.CLEANING): "release",
+        (State.ALLOCATED, State.AVAILABLE): "release",
+    }
+)
+
+
 def check_transition(old: State, new: State) -> None:
-    """Refuse a move that the table of states does not have.
+    """Refuse a move that the table of states does not have, or that is a command's own.
 
     Raises:
-        ForbiddenTransition: The move is not in `TRANSITIONS`.
+        ForbiddenTransition: The move is not in `TRANSITIONS`, or only `acquire` or `release` makes it.
     """
+    if command := MOVES_OF_COMMANDS.get((old, new)):
+        raise ForbiddenTransition(f"only {command} takes a container from {old} to {new}", hint=f"use {command}")
     if new not in TRANSITIONS[old]:
         allowed = ", ".join(sorted(TRANSITIONS[old]))
         raise ForbiddenTransition(

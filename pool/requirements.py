@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pool.errors import InvalidRequest, RequirementsUnmet
+from pool.errors import InvalidRequest, RequirementsUnmet, UnknownPool
 from pool.models import PoolFacts, PoolStatus, State
 from pool.store import Connection, PoolStore, pool_names
 from pool.waiting import queue
@@ -69,8 +69,10 @@ async def route(connection: Connection, pool: str | None, requirements: Requirem
         RequirementsUnmet: No pool can ever serve it; says of each what it lacks.
         UnknownPool: The named pool does not exist.
     """
-    names = [pool] if pool is not None else await pool_names(connection)
-    statuses = [await PoolStore(connection, name).status() for name in names]
+    if pool is not None:
+        statuses = [await PoolStore(connection, pool).status()]
+    else:
+        statuses = [status for name in await pool_names(connection) if (status := await _status(connection, name))]
     fitting = [status for status in statuses if not requirements.unmet(status.facts)]
     if fitting:
         return min(fitting, key=_wait_s).pool
@@ -79,6 +81,14 @@ async def route(connection: Connection, pool: str | None, requirements: Requirem
         f"no pool can serve this request: {' | '.join(lacks) or 'there is none'}",
         hint="lower the requirements, or configure a pool that meets them",
     )
+
+
+async def _status(connection: Connection, pool: str) -> PoolStatus | None:
+    """Return a pool's status; None where it was removed, or lost with Redis' data, since the names were read."""
+    try:
+        return await PoolStore(connection, pool).status()
+    except UnknownPool:
+        return None
 
 
 def _wait_s(status: PoolStatus) -> tuple[int, float]:

@@ -26,6 +26,7 @@ from pool.errors import (
     PoolDraining,
     RequestConflict,
     StoreError,
+    StoreUnavailable,
 )
 from pool.models import (
     LeaseData,
@@ -404,8 +405,13 @@ class AsyncClient:
         await retrying()(self._listen_until_broken)
 
     async def _listen_until_broken(self) -> None:
-        async for pool, request_id in self._open()[1].hints():
-            await self._collect(pool, [request_id])
+        try:
+            async for pool, request_id in self._open()[1].hints():
+                await self._collect(pool, [request_id])
+        except StoreUnavailable:
+            raise
+        except StoreError as error:  # whatever Redis refused, hints are worth another try
+            raise StoreUnavailable(error.message, hint=error.hint) from error
 
     def _beat_within(self, seconds: float) -> None:
         """Have the next heartbeat no later than this; most often it is due before anyway."""

@@ -50,7 +50,7 @@ async def kill_a_holder(scene: Scene) -> None:
 async def kill_redis_briefly(scene: Scene) -> None:
     """Kill the server and start it again at once."""
     scene.kill_redis()
-    await scene.restart_redis()
+    scene.restart_redis()
 
 
 async def kill_redis_until_leases_lapse(scene: Scene) -> None:
@@ -59,7 +59,7 @@ async def kill_redis_until_leases_lapse(scene: Scene) -> None:
     async with Stay(scene.socket, lease, "director") as stay:
         scene.kill_redis()
         await eventually(lambda: _lost_in_use(lease, stay), deadline_s=DEADLINE_S)
-        await scene.restart_redis()
+        scene.restart_redis()
         await scene.seen(lambda report: _overtaken_at(report, lease), "the next one in the lost container")
 
 

@@ -144,9 +144,9 @@ class Scene:
         """End the server with `kill -9`."""
         os.kill(self.redis_pid, signal.SIGKILL)
 
-    async def restart_redis(self) -> None:
+    def restart_redis(self) -> None:
         """Start the server again, on what its log on disk has."""
-        again = await asyncio.to_thread(ensure_server, self.directory)
+        again = ensure_server(self.directory)
         assert again.started
         self.redis_pid = again.pid
 
@@ -225,7 +225,7 @@ async def set_up(cast: Cast) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         stack.callback(stop_server, directory)
-        server = await asyncio.to_thread(ensure_server, directory)
+        server = ensure_server(directory)  # not in a thread, which would go on starting it after a cancellation
         connection = Connection(server.url, patience_s=30)
         stack.push_async_callback(connection.close)
         await stack.enter_async_context(_managed(cast, connection))

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pool.models import TRANSITIONS, LeaseRef, Outcome, Priority, State
 from pool.store import Grant, PoolStore, RequestSpec
+from pool.store.connection import POOLS_KEY
 from tests.model.backend import Backend
 from tests.model.compare import answer_of, as_raised, differences, expected_view, leased, real_view, us
 from tests.model.keys import Disagreement, Keys, check_promises, ensure, read_keys
@@ -331,6 +332,7 @@ class PoolMachine(RuleBasedStateMachine):
         async with self.connection.plain() as redis:
             if keys := await redis.keys(self.prefix + "*"):
                 await redis.delete(*keys)
+            await redis.srem(POOLS_KEY, self.store.pool)
 
     # After every step
 

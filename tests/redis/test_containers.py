@@ -41,6 +41,26 @@ async def test_a_forbidden_transition_is_an_error_that_says_what_is_allowed(stor
     assert "resetting" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "command"),
+    [
+        (State.AVAILABLE, State.ALLOCATED, "acquire"),
+        (State.ALLOCATED, State.CLEANING, "release"),
+        (State.ALLOCATED, State.AVAILABLE, "release"),
+    ],
+)
+async def test_a_move_that_is_a_commands_own_is_refused_naming_the_command(
+    store: PoolStore, old: State, new: State, command: str
+) -> None:
+    await add_available(store, "a")
+    if old is State.ALLOCATED:
+        await store.acquire(wish("r1"))
+    [record] = (await store.status()).containers
+
+    with pytest.raises(ForbiddenTransition, match=f"only {command} takes"):
+        await store.transition(record, new)
+
+
 async def test_a_leased_container_that_turns_out_dead_ends_its_lease(store: PoolStore) -> None:
     await add_available(store, "a")
     answer = await store.acquire(wish("r1"))

@@ -6,6 +6,7 @@ import pytest
 
 from pool.errors import ForbiddenTransition, InvalidRequest
 from pool.models import (
+    MOVES_OF_COMMANDS,
     TRANSITIONS,
     WORK_STATES,
     ContainerInfo,
@@ -44,7 +45,10 @@ def test_the_table_has_every_state() -> None:
 @pytest.mark.parametrize("old", State)
 @pytest.mark.parametrize("new", State)
 def test_exactly_the_moves_in_the_table_are_allowed(old: State, new: State) -> None:
-    if new in TRANSITIONS[old]:
+    if (old, new) in MOVES_OF_COMMANDS:
+        with pytest.raises(ForbiddenTransition, match="only"):
+            check_transition(old, new)
+    elif new in TRANSITIONS[old]:
         check_transition(old, new)
     else:
         with pytest.raises(ForbiddenTransition, match=f"from {old} to {new}") as caught:
