@@ -58,7 +58,8 @@ class AsyncClient:
     """Asks a pool for containers. Make one for each process; any number of tasks may use it at once.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, or one of docs/redis.md; by default `POOL_URL`, else the private server of this user.
+        url: `redis://`, `rediss://`, `unix://` or one of docs/redis.md; by default `POOL_URL`, else the private server
+            of this user.
         owner: Who asks, where a request does not say.
         patience_s: How long a call may wait for a Redis that is away, in seconds.
 
