@@ -8,6 +8,7 @@ import sys
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,16 @@ class Victim:
     async def line(self) -> str:
         assert self.process.stdout is not None
         return (await asyncio.wait_for(self.process.stdout.readline(), 20)).decode().strip()
+
+    async def freeze(self) -> None:
+        """Stop the process where it is, and wait until it has stopped: a signal takes its time to arrive."""
+        self.process.send_signal(signal.SIGSTOP)
+
+        async def stopped() -> bool:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+            return stat.rpartition(")")[2].split()[0] == "T"
+
+        await eventually(stopped)
 
     async def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -142,7 +153,9 @@ async def test_a_client_killed_between_grant_and_confirm_loses_it_to_the_next_af
         await eventually(lambda: queued(store, 1))
         next_in_line = asyncio.create_task(survivor.acquire(store.pool, wait_s=60))
         await eventually(lambda: queued(store, 2))
-        victim.process.send_signal(signal.SIGSTOP)  # so that it is granted, but cannot confirm
+        await victim.freeze()  # so that it is granted, but cannot confirm
+        for _ in range(2):  # by then Redis has read what was on its way from there
+            await store.status()
 
         await hand_over(store, lease)
         assert (await record_of(store)).request_id == "victim"
