@@ -40,6 +40,11 @@ async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     await connection.close()
 
 
+def process_state(pid: int) -> str:
+    """Return the kernel's letter for what a process does: R, S, T for stopped, Z …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Victim:
     """A client process, started when a test is ready for it."""
 
@@ -65,8 +70,7 @@ class Victim:
         self.process.send_signal(signal.SIGSTOP)
 
         async def stopped() -> bool:
-            stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-            return stat.rpartition(")")[2].split()[0] == "T"
+            return process_state(self.process.pid) == "T"
 
         await eventually(stopped)
 
