@@ -156,6 +156,7 @@ class RequestState(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     OVER_LIMIT = "over_limit"
+    UNFIT = "unfit"  # its container was found bad at hand-out, and it wants no other
     LOST = "lost"
 
 
@@ -202,6 +203,7 @@ class LeaseData:
         deadline_at: The lease ends then, heartbeats or not.
         waited_s: From the request to the grant.
         extensions_used: How often the deadline was moved.
+        metadata: What the request said about itself.
     """
 
     pool: str
@@ -217,6 +219,7 @@ class LeaseData:
     ttl_s: float
     waited_s: float
     extensions_used: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -254,6 +257,7 @@ class LeaseData:
             "ttl_s": self.ttl_s,
             "waited_s": round(self.waited_s, 6),
             "extensions_used": self.extensions_used,
+            "metadata": dict(self.metadata),
         }
 
 
@@ -310,6 +314,7 @@ class ContainerRecord:
         failures: Resets that failed in a row.
         uses: Leases since the container was created.
         owner: Who holds it, while it is leased.
+        metadata: What the holder's request said about itself.
     """
 
     info: ContainerInfo
@@ -330,6 +335,7 @@ class ContainerRecord:
     granted_at: float | None = None
     expires_at: float | None = None
     deadline_at: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -339,7 +345,12 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A request in the queue; `effective` is the class that its wait has brought it to where the pool ages requests."""
+    """A request in the queue.
+
+    Attributes:
+        effective: The class that its wait has brought it to where the pool ages requests.
+        first: Others of its bundle are granted, so it stands before everybody else.
+    """
 
     request_id: str
     owner: str
@@ -347,6 +358,7 @@ class WaitingRequest:
     position: int
     waited_s: float
     effective: Priority
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

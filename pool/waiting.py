@@ -90,5 +90,7 @@ def _obstacles(status: PoolStatus, request: WaitingRequest) -> str:
     requests = [f"{ahead[priority]} {priority.label}" for priority in Priority if ahead[priority]]
     states = Counter(record.state for record in status.containers)
     containers = [f"{number} {'leased' if state is State.ALLOCATED else state}" for state, number in states.items()]
+    if request.first:
+        return f"Waits for the rest of its bundle, containers: {', '.join(containers) or 'none'}"
     queue_part = f"{' and '.join(requests)} request{'s' * (ahead.total() > 1)} ahead" if requests else "Next in line"
     return f"{queue_part}, containers: {', '.join(containers) or 'none'}"

@@ -34,8 +34,10 @@ local INDEX = {
 }
 local LEASE_FIELDS = {
   'request', 'token', 'owner', 'process', 'priority', 'ttl', 'confirmed',
-  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions', 'warned',
+  'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions', 'warned', 'metadata',
 }
+-- What stands before everything that waits by arrival: scores are now + priority x weight, and now is above this.
+local FRONT = 1000000000000000
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -93,15 +95,22 @@ local function count(what, owner, by)
   if call('HINCRBY', P .. what, owner, by) <= 0 then call('HDEL', P .. what, owner) end
 end
 
--- Whether a configured limit is reached, by what a command counts; a limit that is not set is empty.
-local function at_limit(limit, ...)
-  return limit and limit ~= '' and tonumber(call(...) or '0') >= tonumber(limit)
+-- Whether so many more would go beyond a configured limit of what a command counts; a limit that is not set is empty.
+local function over_limit(limit, more, ...)
+  return limit and limit ~= '' and tonumber(call(...) or '0') + more > tonumber(limit)
 end
 
--- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at.
+-- The one writer of a lease's expiry: the hash and where the reaper looks change together.
+local function keep(id, expires)
+  call('HSET', P .. 'c:' .. id, 'expires_at', int(expires))
+  call('ZADD', P .. 'exp', int(expires), id)
+end
+
+-- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at, metadata.
 -- An unconfirmed grant lapses after the claim ttl; a confirmed one lives by heartbeats until its deadline.
+-- One of a bundle also has `ends`, when the wait for the rest of it ends: it is used only after that, see begin.lua.
 local function grant(id, request, r, now, confirmed, claim_ttl)
-  local deadline = now + r.timeout
+  local deadline = (r.ends or now) + r.timeout
   local expires = math.min(now + (confirmed and r.ttl or claim_ttl), deadline)
   local fence = int(now)
   enter(id, 'allocated', now, expires,
@@ -109,10 +118,11 @@ local function grant(id, request, r, now, confirmed, claim_ttl)
     'priority', r.priority, 'ttl', int(r.ttl), 'confirmed', confirmed and '1' or '0',
     'enqueued_at', int(r.enqueued_at), 'granted_at', fence, 'expires_at', int(expires), 'deadline_at', int(deadline),
     'extensions', '0')
+  if r.metadata then call('HSET', P .. 'c:' .. id, 'metadata', r.metadata) end
   count('held', r.owner, 1)
   local key = P .. 'r:' .. request
   call('HSET', key, 'state', confirmed and 'leased' or 'granted', 'container', id, 'fence', fence)
-  call('PEXPIRE', key, int(r.timeout / 1000 + ENDED_TTL_MS))
+  call('PEXPIRE', key, int((deadline - now) / 1000 + ENDED_TTL_MS))
   emit(now, 'lease.granted', 'container', id, 'request', request, 'owner', r.owner, 'priority', r.priority,
     'fence', fence, 'waited_us', int(now - r.enqueued_at))
 end
@@ -122,6 +132,30 @@ local function conclude(request, state)
   local key = P .. 'r:' .. request
   call('HSET', key, 'state', state)
   call('PEXPIRE', key, ENDED_TTL_MS)
+end
+
+-- Put a request into the queue, where its score says.
+local function enqueue(request, r, score, now)
+  local key = P .. 'r:' .. request
+  call('HSET', key, 'state', 'waiting')
+  call('PEXPIRE', key, int((r.wait_until - now + r.timeout) / 1000 + ENDED_TTL_MS))
+  call('ZADD', P .. 'wdl', int(r.wait_until), request)
+  call('ZADD', P .. 'q', int(score), request)
+  count('queued', r.owner, 1)
+  emit(now, 'request.queued', 'request', request, 'owner', r.owner, 'priority', r.priority)
+end
+
+-- One of a bundle is granted: the rest of it stands before everybody else from now on, and before the rest of any
+-- bundle that comes later. So a bundle that was begun is completed before another one is begun, and no two of them
+-- ever wait for each other's containers.
+local function promote(bundle, size, now)
+  for i = 1, size do
+    local request = bundle .. '.' .. i
+    if call('EXISTS', P .. 'r:' .. request) == 1 then
+      call('HSET', P .. 'r:' .. request, 'front', int(now - FRONT))
+      call('ZADD', P .. 'q', 'XX', int(now - FRONT), request)
+    end
+  end
 end
 
 -- Take a waiting request out of the queue and tell its client how it ended.
@@ -149,6 +183,16 @@ local function adaptive_timeout(label, ttl, longest)
   return timeout and math.min(math.max(tonumber(timeout), ttl), longest)
 end
 
+-- What the record of a request says of it, as `grant` and `enqueue` take it; nil where it is not known.
+local function read_request(request)
+  local v = call('HMGET', P .. 'r:' .. request, 'owner', 'process', 'priority', 'token', 'ttl', 'timeout',
+    'enqueued_at', 'wait_until', 'metadata', 'bundle', 'size', 'front', 'state')
+  if not v[1] then return nil end
+  return {owner = v[1], process = v[2], priority = v[3], token = v[4], ttl = tonumber(v[5]), timeout = tonumber(v[6]),
+    enqueued_at = tonumber(v[7]), wait_until = tonumber(v[8]), metadata = v[9], bundle = v[10], size = tonumber(v[11]),
+    front = tonumber(v[12]), state = v[13], ends = v[10] and tonumber(v[8])}
+end
+
 local function alive(process, now)
   local until_ = call('ZSCORE', P .. 'own', process)
   return until_ and tonumber(until_) > now
@@ -166,22 +210,20 @@ local function settle(id, now)
   while true do
     local request = call('ZRANGE', P .. 'q', 0, 0)[1]
     if not request then break end
-    local v = call('HMGET', P .. 'r:' .. request,
-      'state', 'owner', 'process', 'priority', 'token', 'ttl', 'timeout', 'enqueued_at', 'wait_until')
-    if v[1] ~= 'waiting' or tonumber(v[9]) <= now then
+    local r = read_request(request)
+    if not r or r.state ~= 'waiting' or r.wait_until <= now then
       dequeue(request, 'timed_out', now)
-    elseif not alive(v[3], now) then
+    elseif not alive(r.process, now) then
       dequeue(request, 'lost', now)
-    elseif at_limit(limits[2], 'HGET', P .. 'held', v[2]) or at_limit(limits[3], 'ZCARD', P .. 'exp') then
+    elseif over_limit(limits[2], 1, 'HGET', P .. 'held', r.owner) or over_limit(limits[3], 1, 'ZCARD', P .. 'exp') then
       dequeue(request, 'over_limit', now)
     else
       call('ZREM', P .. 'q', request)
       call('ZREM', P .. 'wdl', request)
-      local r = {owner = v[2], process = v[3], priority = v[4], token = v[5],
-        ttl = tonumber(v[6]), timeout = tonumber(v[7]), enqueued_at = tonumber(v[8])}
       count('queued', r.owner, -1)
       grant(id, request, r, now, false, tonumber(limits[1]))
       hint(r.process, request)
+      if r.bundle and not r.front then promote(r.bundle, r.size, now) end
       return request
     end
   end
@@ -199,7 +241,7 @@ local function finish(id, state, request_state, now, ...)
   call('HINCRBY', key, 'uses', 1)
   call('HSET', key, 'level', '0', 'freed_at', int(now), ...)
   count('held', v[2], -1)
-  if request_state ~= 'cancelled' then average('mean_held', now - tonumber(v[4])) end
+  if request_state ~= 'cancelled' and request_state ~= 'unfit' then average('mean_held', now - tonumber(v[4])) end
   conclude(v[1], request_state)
   emit(now, 'lease.' .. request_state, 'container', id, 'request', v[1], 'owner', v[2], 'fence', v[3],
     'held_us', int(now - tonumber(v[4])), ...)
@@ -224,10 +266,21 @@ local function lease_reply(id, now)
   local v = call('HMGET', key, 'confirmed', 'ttl', 'deadline_at', 'request')
   if v[1] == '0' then
     local expires = math.min(now + tonumber(v[2]), tonumber(v[3]))
-    call('HSET', key, 'confirmed', '1', 'expires_at', int(expires))
-    call('ZADD', P .. 'exp', int(expires), id)
+    call('HSET', key, 'confirmed', '1')
+    keep(id, expires)
     call('HSET', P .. 'r:' .. v[4], 'state', 'leased')
     emit(now, 'lease.confirmed', 'container', id, 'request', v[4])
   end
   return {'leased', int(now), call('HGETALL', key)}
+end
+
+-- The answer to a request that was made before.
+local function answer_again(request, now)
+  local v = call('HMGET', P .. 'r:' .. request, 'state', 'fence', 'token', 'wait_until')
+  if v[1] == 'waiting' then
+    return {'waiting', call('ZRANK', P .. 'q', request) + 1, int(math.max(tonumber(v[4]) - now, 0))}
+  end
+  local id, ended = held_by(request, v[2], v[3], now)
+  if not id then return {'ended', ended} end
+  return lease_reply(id, now)
 end

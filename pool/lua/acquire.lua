@@ -1,13 +1,14 @@
 -- Grant a container at once, or put the request into the queue: one round trip either way.
+-- A bundle of `size` is as many requests, <request>.1, <request>.2, ...: all of them are taken on, or none.
 -- Sent twice it gives the same answer: the record r:<request> remembers it.
 -- A ready container means an empty queue, since whatever makes a container available serves the queue first;
 -- so taking a ready one never overtakes a waiter.
 -- KEYS: meta
--- ARGV: clock, request, token, owner, process, liveness, priority, wait, ttl, timeout, label
--- Returns: {'leased', now, container hash} | {'waiting', position, how long at most} | {'busy'} | {'unknown_pool'}
---          | {'draining'} | {'degraded', why, hold}
---          | {'conflict'} | {'ended', state} | {'over_limit', which, limit} | {'limit', field, limit}
-local clock, request, token, owner, process, liveness, priority, wait, ttl, timeout, label = unpack(ARGV)
+-- ARGV: clock, request, token, owner, process, liveness, priority, wait, ttl, timeout, label, metadata, size
+-- Returns: {for each: {'leased', now, container hash} | {'waiting', position, how long at most} | {'ended', state}}
+--          | {'busy'} | {'unknown_pool'} | {'draining'} | {'degraded', why, hold} | {'conflict'}
+--          | {'over_limit', which, limit} | {'limit', field, limit} | {'too_many', containers}
+local clock, request, token, owner, process, liveness, priority, wait, ttl, timeout, label, metadata, size = unpack(ARGV)
 local LOW = 3
 
 local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
@@ -15,20 +16,22 @@ local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_ti
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
-local key = P .. 'r:' .. request
-local prior = call('HMGET', key, 'state', 'owner', 'fence', 'token', 'wait_until')
-if prior[1] then
-  if prior[1] == 'cancelled' then return {'ended', 'cancelled'} end
-  if prior[2] ~= owner then return {'conflict'} end
-  local now = tick()
-  if prior[1] == 'waiting' then
-    call('HSET', key, 'process', process)
-    call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), process)
-    return {'waiting', call('ZRANK', P .. 'q', request) + 1, int(math.max(tonumber(prior[5]) - now, 0))}
+local wanted, names, replies = tonumber(size), {request}, {}
+for i = 1, wanted or 0 do names[i] = request .. '.' .. i end
+local many = #names
+
+if call('EXISTS', P .. 'r:' .. names[1]) == 1 then
+  for i, name in ipairs(names) do
+    local prior = call('HMGET', P .. 'r:' .. name, 'state', 'owner')
+    if prior[2] and prior[2] ~= owner then return {'conflict'} end
+    local now = prior[1] ~= 'cancelled' and tick()
+    if prior[1] == 'waiting' then
+      call('HSET', P .. 'r:' .. name, 'process', process)
+      call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), process)
+    end
+    replies[i] = now and answer_again(name, now) or {'ended', 'cancelled'}
   end
-  local id, ended = held_by(request, prior[3], prior[4], now)
-  if not id then return {'ended', ended} end
-  return lease_reply(id, now)
+  return replies
 end
 
 if m[8] then return {'draining'} end
@@ -38,30 +41,40 @@ if m[13] then -- pool/degradation.py tells users of these two
   wait = math.min(wait, tonumber(m[6]) / 2)
 end
 if timeout > tonumber(m[5]) then return {'limit', 'timeout_s', m[5]} end
-if at_limit(m[9], 'ZCARD', P .. 'exp') then return {'over_limit', 'max_leases', m[9]} end
-if at_limit(m[10], 'HGET', P .. 'held', owner) then return {'over_limit', 'max_leases_per_owner', m[10]} end
+if wanted and many > call('SCARD', P .. 'ids') then return {'too_many', call('SCARD', P .. 'ids')} end
+if over_limit(m[9], many, 'ZCARD', P .. 'exp') then return {'over_limit', 'max_leases', m[9]} end
+if over_limit(m[10], many, 'HGET', P .. 'held', owner) then return {'over_limit', 'max_leases_per_owner', m[10]} end
 if ttl == 0 then ttl = tonumber(m[3]) end
 if timeout == 0 then timeout = m[12] == '1' and adaptive_timeout(label, ttl, tonumber(m[5])) or tonumber(m[4]) end
 
-local now = tick()
-local id = call('ZRANGE', P .. 'ready', 0, 0)[1]
-if not id then
+local arrived = tick()
+local ready = call('ZRANGE', P .. 'ready', 0, many - 1)
+local left = many - #ready
+if left > 0 then
   if wait <= 0 then return {'busy'} end
-  if at_limit(m[7], 'ZCARD', P .. 'q') then return {'over_limit', 'max_queued', m[7]} end
-  if at_limit(m[11], 'HGET', P .. 'queued', owner) then return {'over_limit', 'max_queued_per_owner', m[11]} end
+  if over_limit(m[7], left, 'ZCARD', P .. 'q') then return {'over_limit', 'max_queued', m[7]} end
+  if over_limit(m[11], left, 'HGET', P .. 'queued', owner) then
+    return {'over_limit', 'max_queued_per_owner', m[11]}
+  end
+  call('ZADD', P .. 'own', 'GT', int(arrived + tonumber(liveness)), process)
 end
 
-call('HSET', key, 'state', 'waiting', 'owner', owner, 'process', process, 'priority', priority, 'token', token,
-  'label', label, 'ttl', int(ttl), 'timeout', int(timeout), 'enqueued_at', int(now), 'wait_until', int(now + wait))
-if id then
-  grant(id, request, {owner = owner, process = process, priority = priority, token = token,
-    ttl = ttl, timeout = timeout, enqueued_at = now}, now, true)
-  return lease_reply(id, now)
+local r = {owner = owner, process = process, priority = priority, token = token, ttl = ttl, timeout = timeout,
+  enqueued_at = arrived, wait_until = arrived + wait, metadata = metadata ~= '' and metadata, ends = wanted and arrived + wait}
+for i, name in ipairs(names) do
+  local key, id = P .. 'r:' .. name, ready[i]
+  call('HSET', key, 'state', 'waiting', 'owner', owner, 'process', process, 'priority', priority, 'token', token,
+    'label', label, 'ttl', int(ttl), 'timeout', int(timeout), 'enqueued_at', int(arrived), 'wait_until', int(arrived + wait))
+  if r.metadata then call('HSET', key, 'metadata', metadata) end
+  if wanted then call('HSET', key, 'bundle', request, 'size', size) end
+  if id then
+    local now = i == 1 and arrived or tick() -- a fence for each
+    grant(id, name, r, now, true)
+    replies[i] = lease_reply(id, now)
+  else
+    enqueue(name, r, arrived + tonumber(priority) * tonumber(m[2]), arrived)
+  end
 end
-call('PEXPIRE', key, int((wait + timeout) / 1000 + ENDED_TTL_MS))
-call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), process)
-call('ZADD', P .. 'wdl', int(now + wait), request)
-call('ZADD', P .. 'q', int(now + tonumber(priority) * tonumber(m[2])), request)
-count('queued', owner, 1)
-emit(now, 'request.queued', 'request', request, 'owner', owner, 'priority', priority)
-return {'waiting', call('ZRANK', P .. 'q', request) + 1, int(wait)}
+if left > 0 and left < many then promote(request, many, arrived) end
+for i = #ready + 1, many do replies[i] = {'waiting', call('ZRANK', P .. 'q', names[i]) + 1, int(wait)} end
+return replies

@@ -22,8 +22,8 @@ if denied then
   return {'denied', denied[1], int(denied[2])}
 end
 local expires = math.min(now + tonumber(v[1]), deadline)
-call('HSET', key, 'deadline_at', int(deadline), 'expires_at', int(expires), 'extensions', used + 1)
-call('ZADD', P .. 'exp', int(expires), id)
+call('HSET', key, 'deadline_at', int(deadline), 'extensions', used + 1)
+keep(id, expires)
 call('PEXPIRE', P .. 'r:' .. request, int((deadline - now) / 1000 + ENDED_TTL_MS))
 emit(now, 'lease.extended', 'container', id, 'request', request, 'owner', v[5], 'extra_us', extra, 'reason', reason)
 return {'extended', int(now), call('HGETALL', key)}

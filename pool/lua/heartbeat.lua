@@ -29,10 +29,10 @@ for i = 4, #ARGV, 3 do
   if id then
     local key = P .. 'c:' .. id
     local v = call('HMGET', key, 'ttl', 'deadline_at', 'granted_at', 'warned', 'owner')
-    expiry = int(math.min(now + tonumber(v[1]), tonumber(v[2])))
-    call('HSET', key, 'expires_at', expiry)
-    call('ZADD', P .. 'exp', expiry, id)
+    expiry = math.min(now + tonumber(v[1]), tonumber(v[2]))
+    keep(id, expiry)
     warn_if_near(id, ARGV[i], v, now)
+    expiry = int(expiry)
   end
   expiries[#expiries + 1] = expiry
 end

@@ -1,7 +1,7 @@
 -- Read a whole pool at one moment. Lease tokens stay where they are.
 -- KEYS: meta
 -- ARGV: clock
--- Returns: {} | {now, meta hash, manager's info, {container hash...}, {{request, owner, priority, enqueued_at}...}}
+-- Returns: {} | {now, meta hash, manager's info, {container hash...}, {{request, owner, priority, enqueued_at, first}...}}
 local clock = ARGV[1]
 
 if call('EXISTS', META) == 0 then return {} end
@@ -18,7 +18,7 @@ for _, id in ipairs(call('SORT', P .. 'ids', 'ALPHA')) do
   containers[#containers + 1] = open
 end
 for _, request in ipairs(call('ZRANGE', P .. 'q', 0, -1)) do
-  local r = call('HMGET', P .. 'r:' .. request, 'owner', 'priority', 'enqueued_at')
-  queue[#queue + 1] = {request, r[1] or '', r[2] or '2', r[3] or now}
+  local r = call('HMGET', P .. 'r:' .. request, 'owner', 'priority', 'enqueued_at', 'front')
+  queue[#queue + 1] = {request, r[1] or '', r[2] or '2', r[3] or now, r[4] and '1' or '0'}
 end
 return {now, call('HGETALL', META), call('HGET', P .. 'mgr', 'info') or '', containers, queue}

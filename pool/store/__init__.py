@@ -5,11 +5,13 @@ from __future__ import annotations
 from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.decode import Measured
 from pool.store.events import read_events
-from pool.store.pool_store import Claim, Grant, PoolSettings, PoolStore, Waiting, pool_names
-from pool.store.request import RequestSpec
+from pool.store.pool_store import Claim, PoolSettings, PoolStore, pool_names
+from pool.store.request import LIVENESS_S, RequestSpec
+from pool.store.request_store import Grant, RequestStore, Waiting
 from pool.store.wake import WakeListener
 
 __all__ = [
+    "LIVENESS_S",
     "Claim",
     "Connection",
     "Grant",
@@ -17,6 +19,7 @@ __all__ = [
     "PoolSettings",
     "PoolStore",
     "RequestSpec",
+    "RequestStore",
     "Waiting",
     "WakeListener",
     "check_pool_name",

@@ -109,6 +109,7 @@ def lease(pool: str, flat: Sequence[str]) -> LeaseData:
         ttl_s=seconds(fields["ttl"]),
         waited_s=seconds(int(fields["granted_at"]) - int(fields["enqueued_at"])),
         extensions_used=int(fields["extensions"]),
+        metadata=json.loads(fields.get("metadata", "{}")),
     )
 
 
@@ -156,6 +157,7 @@ def container(fields: Mapping[str, str]) -> ContainerRecord:
         granted_at=moment("granted_at"),
         expires_at=moment("expires_at"),
         deadline_at=moment("deadline_at"),
+        metadata=json.loads(fields.get("metadata", "{}")),
     )
 
 
@@ -179,8 +181,9 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
                 position=position,
                 waited_s=seconds(int(now) - int(enqueued_at)),
                 effective=_aged(int(priority), int(now) - int(enqueued_at), int(meta["weight"])),
+                first=first == "1",
             )
-            for position, (request, owner, priority, enqueued_at) in enumerate(queue, start=1)
+            for position, (request, owner, priority, enqueued_at, first) in enumerate(queue, start=1)
         ),
         mean_held_s=seconds(meta["mean_held"]) if "mean_held" in meta else None,
         mean_reset_s=seconds(meta["mean_reset"]) if "mean_reset" in meta else None,

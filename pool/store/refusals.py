@@ -17,6 +17,7 @@ from pool.errors import (
     QueueFull,
     Refused,
     RequestConflict,
+    RequirementsUnmet,
     UnknownPool,
 )
 from pool.models import LeaseRef
@@ -37,6 +38,11 @@ def of_request(pool: str, url: str, request: RequestSpec, reply: Sequence[str]) 
                 f"pool {pool!r} is degraded and takes no request of low priority: {why}",
                 hint="ask again later, or with a higher priority",
                 retry_after_s=int(hold) / 1e6,
+            )
+        case ["too_many", containers]:
+            return RequirementsUnmet(
+                f"pool {pool!r} has {containers} containers; more of them can never be had at once",
+                hint="ask for fewer, or make the pool larger",
             )
         case ["over_limit", which, limit]:
             return over_limit(pool, which, request.owner, limit)

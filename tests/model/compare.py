@@ -18,11 +18,12 @@ from pool.errors import (
     PoolError,
     QueueFull,
     RequestConflict,
+    RequirementsUnmet,
     UnknownPool,
 )
-from pool.models import LeaseData
+from pool.models import LeaseData, RequestState
 from pool.store import Grant, Waiting
-from tests.model.keys import Disagreement, Keys
+from tests.model.keys import Keys
 from tests.model.reference import Answer, Reference
 from tests.model.state import Container, Lease
 
@@ -39,6 +40,7 @@ REFUSALS: dict[type[PoolError], Answer] = {
     LeaseLimitReached: ("over_limit", "max_leases"),
     OwnerLeaseLimitReached: ("over_limit", "max_leases_per_owner"),
     RequestConflict: ("refused",),
+    RequirementsUnmet: ("too_many",),
     LeaseLost: ("lost",),
     AlreadyReleased: ("released_before",),
     ExtensionDenied: ("denied",),
@@ -65,15 +67,26 @@ async def answer_of(work: Coroutine[Any, Any, object]) -> Answer:
             return leased(result)
         case Waiting(position):
             return ("waiting", position)
+        case RequestState():
+            return ("ended", result.value)
+        case list():
+            return (
+                "all",
+                *(leased(one.lease) if isinstance(one, Grant) else ("waiting", one.position) for one in result),
+            )
     return ("released",) if result is None else (result,)
 
 
 def leased(lease: LeaseData) -> Answer:
     times = (us(lease.granted_at), us(lease.expires_at), us(lease.deadline_at), us(lease.ttl_s))
-    who = (lease.request_id, lease.owner, int(lease.priority), lease.token)
-    if lease.fence != times[0]:
-        raise Disagreement(f"a lease's fence is not the moment of its grant: {lease!r}")
+    who = (lease.request_id, lease.owner, int(lease.priority), lease.token, lease.fence)
     return ("leased", lease.container.id, *who, *times, lease.extensions_used)
+
+
+def all_as_raised(answers: list[Answer]) -> Answer:
+    """The model's answers to a bundle: all, or the first that refuses it."""
+    refusals = [as_raised(answer) for answer in answers if answer[0] not in ("leased", "waiting")]
+    return refusals[0] if refusals else ("all", *answers)
 
 
 def as_raised(answer: Answer) -> Answer:
@@ -81,7 +94,7 @@ def as_raised(answer: Answer) -> Answer:
     match answer:
         case ("conflict",) | ("ended", _):
             return ("refused",)
-        case ("gone",) | ("stale",) | ("lost",) | ("cancelled",) | ("timed_out",) | ("over_limit",):
+        case ("gone" | "stale" | "lost" | "cancelled" | "timed_out" | "over_limit" | "unfit" | "waiting",):
             return ("lost",)
         case ("denied", _):
             return ("denied",)
@@ -103,6 +116,7 @@ def expected_view(model: Reference) -> View:
                 "enqueued_at": request.enqueued_at,
                 "wait_until": request.wait_until,
                 "fence": request.fence,
+                "rejected": request.rejected,
             }
     return {
         "incarnation": model.rules is not None,
@@ -139,13 +153,14 @@ def _number(fields: dict[str, str], name: str) -> int | None:
 def real_view(keys: Keys) -> View:
     """The same from the keys."""
     meta = keys.hash("meta")
+    numbers = ("enqueued_at", "wait_until", "fence", "rejected")
     requests: View = {}
     for name, fields in keys.requests.items():
         if "owner" not in fields:
             requests[name] = {"state": fields["state"]}
         else:
             texts = {part: fields[part] for part in ("state", "owner", "process", "token")}
-            requests[name] = texts | {part: _number(fields, part) for part in ("enqueued_at", "wait_until", "fence")}
+            requests[name] = texts | {part: _number(fields, part) for part in numbers}
     return {
         "incarnation": "incarnation" in meta,
         "tick": int(meta.get("tick", 0)),

@@ -17,7 +17,7 @@ from pool.models import TRANSITIONS, LeaseRef, Outcome, Priority, State
 from pool.store import Grant, PoolStore, RequestSpec
 from pool.store.connection import POOLS_KEY
 from tests.model.backend import Backend
-from tests.model.compare import answer_of, as_raised, differences, expected_view, leased, real_view, us
+from tests.model.compare import all_as_raised, answer_of, as_raised, differences, expected_view, leased, real_view, us
 from tests.model.keys import Disagreement, Keys, check_promises, ensure, read_keys
 from tests.model.reference import SECOND, Answer, Ref, Reference
 from tests.model.state import Rules, Wish
@@ -70,6 +70,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.asked = 0
         self.last_event = "0"
         self.highest_fence = 0
+        #: Bundle → how many, and whose.
+        self.taken_on: dict[str, tuple[int, str]] = {}
         #: Container → fence of a confirmed lease that it was not cleaned after.
         self.used: dict[str, int] = {}
 
@@ -89,7 +91,10 @@ class PoolMachine(RuleBasedStateMachine):
         ensure(real == expected, "another answer than the model's", real, expected)
 
     def ref(self, kind: str, number: int) -> Ref:
-        held = [(lease.request, lease.granted_at, lease.token) for _, lease in sorted(self.model.leases().items())]
+        held = [
+            (lease.request, self.model.containers[name].fence, lease.token)
+            for name, lease in sorted(self.model.leases().items())
+        ]
         past = [
             (name, request.fence, str(request.token))
             for name, request in self.model.requests.items()
@@ -162,12 +167,51 @@ class PoolMachine(RuleBasedStateMachine):
         self.send(self.request(number), wish | {"owner": owner or wish["owner"]})
 
     def send(self, name: str, wish: dict[str, Any]) -> None:
+        spec, asked = self.wish(name, None, wish)
+        self.answers(self.store.acquire(spec), as_raised(self.model.acquire(asked)[0]))
+
+    @rule(count=st.integers(1, 4), wish=wishes)
+    def acquire_many(self, count: int, wish: dict[str, Any]) -> None:
+        self.asked += 1
+        self.send_bundle(f"b{self.asked:02}", count, wish)
+
+    @precondition(lambda self: self.taken_on)
+    @rule(number=numbers, wish=wishes)
+    def acquire_many_again(self, number: int, wish: dict[str, Any]) -> None:
+        name = sorted(self.taken_on)[number % len(self.taken_on)]
+        count, owner = self.taken_on[name]
+        self.send_bundle(name, count, wish | ({"owner": owner} if number % 4 else {}))
+
+    def send_bundle(self, name: str, count: int, wish: dict[str, Any]) -> None:
+        spec, asked = self.wish(name, count, wish)
+        expected = all_as_raised(self.model.acquire(asked))
+        self.answers(self.store.acquire_many(spec, count), expected)
+        if expected[0] == "all":
+            self.taken_on[name] = count, str(wish["owner"])
+
+    def wish(self, name: str, size: int | None, wish: dict[str, Any]) -> tuple[RequestSpec, Wish]:
+        """A request as the store takes it, and as the model does."""
         spec = RequestSpec(request_id=name, token=SECRET + name, liveness_s=LIVENESS_S[wish["process"]], **wish)
-        asked = Wish(
+        return spec, Wish(
             name, spec.token, spec.owner, spec.process, int(spec.priority), us(spec.wait_s), us(spec.ttl_s),
-            us(spec.timeout_s), us(spec.liveness_s),
+            us(spec.timeout_s), us(spec.liveness_s), size,
         )  # fmt: skip
-        self.answers(self.store.acquire(spec), as_raised(self.model.acquire(asked)))
+
+    @rule(chosen=st.lists(st.tuples(ref_kinds, numbers), min_size=1, max_size=3))
+    def begin(self, chosen: list[tuple[str, int]]) -> None:
+        refs = [self.ref(kind, number) for kind, number in chosen]
+        expected = self.model.begin(refs)
+        lost = any(answer[0] != "leased" for answer in expected)
+        self.answers(self.store.begin([self.lease_ref(ref) for ref in refs]), ("lost",) if lost else ("all", *expected))
+
+    @rule(kind=ref_kinds, number=numbers, again=st.sampled_from([True, True, False]))
+    def reject(self, kind: str, number: int, again: bool) -> None:
+        """The holder finds its container unfit; said twice, as if the first reply was lost."""
+        ref = self.ref(kind, number)
+        for _ in range(2):
+            expected = self.model.reject(ref, us(LIVENESS_S["mortal"]), again=again)
+            work = self.store.reject(self.lease_ref(ref), "no answer", again=again, liveness_s=LIVENESS_S["mortal"])
+            self.answers(work, ("lost",) if len(expected) == 1 else expected)
 
     @rule(process=processes, chosen=st.lists(numbers, min_size=1, max_size=4, unique=True))
     def collect(self, process: str, chosen: list[int]) -> None:
@@ -223,7 +267,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(number=numbers, right=st.sampled_from([True, True, True, False]))
     def cancel(self, number: int, right: bool) -> None:
         name = self.request(number)
-        self.withdraw(name, SECRET + (name if right else "guessed"))
+        self.withdraw(name, SECRET + (name.partition(".")[0] if right else "guessed"))
 
     @rule()
     def cancel_before_it_arrives(self) -> None:

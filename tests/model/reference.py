@@ -61,7 +61,12 @@ class Reference:
 
     def queue(self) -> list[str]:
         waiting = [name for name, request in self.requests.items() if request.state == "waiting"]
-        return sorted(waiting, key=lambda name: (self.requests[name].score, name))
+        return sorted(waiting, key=self._place)
+
+    def _place(self, name: str) -> tuple[bool, int, str]:
+        """The rest of a bundle that was begun comes first, of the one that was begun first."""
+        request = self.requests[name]
+        return request.began is None, request.score if request.began is None else request.began, name
 
     def ready(self) -> list[str]:
         idle = [name for name, container in self.containers.items() if container.state == "available"]
@@ -111,7 +116,7 @@ class Reference:
     def _grant(self, name: str, request_id: str, now: int, *, confirmed: bool) -> None:
         assert self.rules is not None
         request, container = self.requests[request_id], self.containers[name]
-        deadline = now + request.timeout
+        deadline = (request.wait_until if request.bundle else now) + request.timeout
         lives = request.ttl if confirmed else self.rules.claim_ttl
         container.lease = Lease(
             request_id, str(request.token), str(request.owner), str(request.process), request.priority, request.ttl,
@@ -127,11 +132,18 @@ class Reference:
         request.state = state
         self._hint(request.process, name)
 
-    def _over_limit(self, owner: str) -> str | None:
+    def _begin_bundle(self, request: Request, now: int) -> None:
+        if request.began is None:
+            for name in request.bundle:
+                if name in self.requests:
+                    self.requests[name].began = now
+
+    def _over_limit(self, owner: str, more: int = 1) -> str | None:
         assert self.rules is not None
-        if self.rules.max_leases is not None and len(self.leases()) >= self.rules.max_leases:
+        if self.rules.max_leases is not None and len(self.leases()) + more > self.rules.max_leases:
             return "max_leases"
-        if self.rules.max_leases_per_owner is not None and self.held()[owner] >= self.rules.max_leases_per_owner:
+        most = self.rules.max_leases_per_owner
+        if most is not None and self.held()[owner] + more > most:
             return "max_leases_per_owner"
         return None
 
@@ -150,6 +162,7 @@ class Reference:
             else:
                 self._grant(name, request_id, now, confirmed=False)
                 self._hint(request.process, request_id)
+                self._begin_bundle(request, now)
                 return
         self._enter(name, "available", now)
 
@@ -175,64 +188,133 @@ class Reference:
             self.requests[lease.request].state = "leased"
         return self.lease_answer(name, lease)
 
-    @staticmethod
-    def lease_answer(name: str, lease: Lease) -> Answer:
+    def lease_answer(self, name: str, lease: Lease) -> Answer:
         """How a lease reads to its holder."""
+        who = (lease.request, lease.owner, lease.priority, lease.token, self.containers[name].fence)
         times = (lease.granted_at, lease.expires_at, lease.deadline_at, lease.ttl)
-        return ("leased", name, lease.request, lease.owner, lease.priority, lease.token, *times, lease.extensions)
+        return ("leased", name, *who, *times, lease.extensions)
 
     # The clients' commands
 
-    def acquire(self, wish: Wish) -> Answer:
+    def acquire(self, wish: Wish) -> list[Answer]:
+        """One answer for each request, or one for all of them that says why they are refused."""
         if self.rules is None:
-            return ("unknown_pool",)
-        if wish.request in self.requests:
-            return self._acquire_again(wish, self.requests[wish.request])
+            return [("unknown_pool",)]
+        if wish.names[0] in self.requests:
+            return [self._acquire_again(wish, name) for name in wish.names]
         if self.draining:
-            return ("draining",)
+            return [("draining",)]
         if wish.wait > self.rules.max_wait or wish.timeout > self.rules.max_timeout:
-            return ("limit",)
-        if limit := self._over_limit(wish.owner):
-            return ("over_limit", limit)
+            return [("limit",)]
+        if len(wish.names) > max(len(self.containers), 1 if wish.size is None else 0):
+            return [("too_many",)]
+        if limit := self._over_limit(wish.owner, len(wish.names)):
+            return [("over_limit", limit)]
         now = self.tick()
-        free = self.ready()
-        if not free and (refusal := self._no_place(wish)):
-            return refusal
-        ttl, timeout = wish.ttl or self.rules.ttl, wish.timeout or self.rules.timeout
-        self.requests[wish.request] = Request(
-            "waiting", wish.owner, wish.process, wish.priority, wish.token, ttl, timeout, now, now + wish.wait,
-            now + wish.priority * self.rules.weight,
-        )  # fmt: skip
-        if free:
-            self._grant(free[0], wish.request, now, confirmed=True)
-            return self._lease_answer(free[0], now)
-        self._touch(wish.process, now + wish.liveness)
-        return ("waiting", self.queue().index(wish.request) + 1)
+        free = self.ready()[: len(wish.names)]
+        if len(free) < len(wish.names) and (refusal := self._no_place(wish, len(wish.names) - len(free))):
+            return [refusal]
+        return self._take_on(wish, free, now)
 
-    def _no_place(self, wish: Wish) -> Answer | None:
+    def _take_on(self, wish: Wish, free: list[str], arrived: int) -> list[Answer]:
+        assert self.rules is not None
+        ttl, timeout = wish.ttl or self.rules.ttl, wish.timeout or self.rules.timeout
+        score, bundle = arrived + wish.priority * self.rules.weight, tuple(wish.names) if wish.size else ()
+        for name in wish.names:
+            self.requests[name] = Request(
+                "waiting", wish.owner, wish.process, wish.priority, wish.token, ttl, timeout, arrived,
+                arrived + wish.wait, score, bundle=bundle,
+            )  # fmt: skip
+        if len(free) < len(wish.names):
+            self._touch(wish.process, arrived + wish.liveness)
+        answers: list[Answer] = []
+        for name, container in zip(wish.names, free, strict=False):
+            now = self.tick() if answers else arrived
+            self._grant(container, name, now, confirmed=True)
+            answers.append(self._lease_answer(container, now))
+        if 0 < len(free) < len(wish.names):
+            self._begin_bundle(self.requests[wish.names[0]], arrived)
+        queue = self.queue()
+        return answers + [("waiting", queue.index(name) + 1) for name in wish.names[len(free) :]]
+
+    def _no_place(self, wish: Wish, more: int) -> Answer | None:
         assert self.rules is not None
         per_owner = self.rules.max_queued_per_owner
         if wish.wait <= 0:
             return ("busy",)
-        if len(self.queue()) >= self.rules.max_queued:
+        if len(self.queue()) + more > self.rules.max_queued:
             return ("over_limit", "max_queued")
-        if per_owner is not None and self.queued()[wish.owner] >= per_owner:
+        if per_owner is not None and self.queued()[wish.owner] + more > per_owner:
             return ("over_limit", "max_queued_per_owner")
         return None
 
-    def _acquire_again(self, wish: Wish, request: Request) -> Answer:
+    def _acquire_again(self, wish: Wish, name: str) -> Answer:
         """The same request id gets the same answer, a lease included; another owner gets none."""
+        request = self.requests.get(name, Request("gone"))
+        if request.owner not in (None, wish.owner):
+            return ("conflict",)
         if request.state == "cancelled":
             return ("ended", "cancelled")
-        if request.owner != wish.owner:
-            return ("conflict",)
         now = self.tick()
         if request.state == "waiting":
             request.process = wish.process
             self._touch(wish.process, now + wish.liveness)
-            return ("waiting", self.queue().index(wish.request) + 1)
-        container, why = self._holder((wish.request, request.fence, request.token), now)
+        return self._answer_again(name, now)
+
+    def _answer_again(self, name: str, now: int) -> Answer:
+        request = self.requests.get(name, Request("gone"))
+        if request.state == "waiting":
+            return ("waiting", self.queue().index(name) + 1)
+        container, why = self._holder((name, request.fence, request.token), now)
         return self._lease_answer(container, now) if container else ("ended", why)
+
+    def begin(self, refs: Sequence[Ref]) -> list[Answer]:
+        """The bundle is complete: what its leases were granted for runs from now on, but only the first time."""
+        if self.rules is None:
+            return [("gone",) for _ in refs]
+        now = self.tick()
+        answers: list[Answer] = []
+        for ref in refs:
+            container, why = self._holder(ref, now)
+            lease = self.containers[container].lease if container else None
+            if container is None or lease is None:
+                answers.append((why,))
+                continue
+            request = self.requests[ref[0]]
+            if not request.begun:
+                request.begun = True
+                lease.granted_at, lease.deadline_at = now, now + request.timeout
+                lease.expires_at = min(now + lease.ttl, lease.deadline_at)
+            answers.append(self._lease_answer(container, now))
+        return answers
+
+    def reject(self, ref: Ref, liveness: int, *, again: bool) -> Answer:
+        """The container is unfit: it goes to recovery, and its request gets another one, or its old place."""
+        if self.rules is None:
+            return ("gone",)
+        now = self.tick()
+        request = self.requests.get(ref[0])
+        if request and (request.rejected, request.token) == ref[1:]:
+            return self._answer_again(ref[0], now)
+        container, why = self._holder(ref, now)
+        if container is None or request is None:
+            return (why,)
+        self._finish(container, "unhealthy", "unfit", now, reason="on_health_failure")
+        request.rejected, request.begun = ref[1], False
+        if not again or self.draining:
+            request.state = "cancelled" if again else "unfit"
+            return ("ended", request.state)
+        if ready := self.ready():
+            at = self.tick()
+            self._grant(ready[0], ref[0], at, confirmed=True)
+            return self._lease_answer(ready[0], at)
+        if request.wait_until <= now:
+            request.state = "timed_out"
+            return ("ended", "timed_out")
+        request.state = "waiting"
+        self._touch(str(request.process), now + liveness)
+        self._begin_bundle(request, now)
+        return ("waiting", self.queue().index(ref[0]) + 1)
 
     def collect(self, process: str, names: Sequence[str], liveness: int) -> list[Answer]:
         if self.rules is None:

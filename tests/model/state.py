@@ -60,11 +60,23 @@ class Wish:
     ttl: int = 0
     timeout: int = 0
     liveness: int = 10_000_000
+    size: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The requests that it is made of: one, or those of a bundle."""
+        return [self.request] if self.size is None else [f"{self.request}.{n + 1}" for n in range(self.size)]
 
 
 @dataclass(slots=True)
 class Request:
-    """A request, waiting or not. One that was cancelled before it arrived has a state and nothing else."""
+    """A request, waiting or not. One that was cancelled before it arrived has a state and nothing else.
+
+    Attributes:
+        bundle: The other requests of its bundle, and itself.
+        began: When the first of the bundle was granted: the rest then stand before everybody else.
+        rejected: Fence of the last container that its holder sent back as unfit.
+    """
 
     state: str
     owner: str | None = None
@@ -77,11 +89,15 @@ class Request:
     wait_until: int = 0
     score: int = 0
     fence: int | None = None
+    bundle: tuple[str, ...] = ()
+    began: int | None = None
+    begun: bool = False
+    rejected: int | None = None
 
 
 @dataclass(slots=True)
 class Lease:
-    """The one lease of a container; `granted_at` is its fence."""
+    """The one lease of a container. `granted_at` is also its fence, unless the lease began later than that."""
 
     request: str
     token: str
