@@ -9,26 +9,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pool.client import AsyncClient, AsyncLease, Client, Lease, connect, connect_async
+    from pool.client import AsyncBundle, AsyncClient, AsyncLease, Bundle, Client, Lease, connect, connect_async
     from pool.errors import (
         AcquireTimeout,
         AlreadyReleased,
         ConfigError,
         InvalidRequest,
         LeaseLost,
+        NoneFit,
         PoolDraining,
         PoolError,
         QueueFull,
+        RequirementsUnmet,
         StoreUnavailable,
         UnknownPool,
     )
     from pool.models import Outcome, Priority, ResetLevel, State
 
 _HOME = {
-    "pool.client": ("AsyncClient", "AsyncLease", "Client", "Lease", "connect", "connect_async"),
+    "pool.client": (
+        "AsyncBundle", "AsyncClient", "AsyncLease", "Bundle", "Client", "Lease", "connect", "connect_async",
+    ),
     "pool.errors": (
-        "AcquireTimeout", "AlreadyReleased", "ConfigError", "InvalidRequest", "LeaseLost", "PoolDraining", "PoolError",
-        "QueueFull", "StoreUnavailable", "UnknownPool",
+        "AcquireTimeout", "AlreadyReleased", "ConfigError", "InvalidRequest", "LeaseLost", "NoneFit", "PoolDraining",
+        "PoolError", "QueueFull", "RequirementsUnmet", "StoreUnavailable", "UnknownPool",
     ),
     "pool.models": ("Outcome", "Priority", "ResetLevel", "State"),
 }  # fmt: skip
@@ -39,18 +43,22 @@ __version__ = "0.1.0"
 __all__ = [
     "AcquireTimeout",
     "AlreadyReleased",
+    "AsyncBundle",
     "AsyncClient",
     "AsyncLease",
+    "Bundle",
     "Client",
     "ConfigError",
     "InvalidRequest",
     "Lease",
     "LeaseLost",
+    "NoneFit",
     "Outcome",
     "PoolDraining",
     "PoolError",
     "Priority",
     "QueueFull",
+    "RequirementsUnmet",
     "ResetLevel",
     "State",
     "StoreUnavailable",

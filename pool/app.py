@@ -13,7 +13,7 @@ import structlog
 from pool.config import Config
 from pool.embedded import ensure_server, find_server, stop_server
 from pool.errors import EngineError, StoreUnavailable
-from pool.manager import Ending, PoolManager
+from pool.manager import Ending, Garbage, Item, PoolManager
 from pool.runtimes import DockerRuntime
 from pool.store import Connection, pool_names
 
@@ -62,6 +62,35 @@ async def serve(config: Config, *, remove: bool = False) -> None:
             if private:
                 guard.cancel()
             await _tidy_up(config, runtime, connection, private=private)
+
+
+async def collect_garbage(config: Config, *, dry_run: bool) -> list[Item]:
+    """Remove what is left of former configurations, or only say what that is.
+
+    A private server that does not run is started for it, since only its books say what is leased, and stopped again
+    if no pool is in it.
+
+    Raises:
+        PoolError: Redis or the engine does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        url = config.redis.address or os.environ.get("POOL_URL") or None
+        server = None if url else await asyncio.to_thread(ensure_server, config.redis.state_dir)
+        connection = Connection(url or (server.url if server else ""), patience_s=_PATIENCE_S)
+        stack.push_async_callback(connection.close)
+        runtime = DockerRuntime(config.docker)
+        stack.push_async_callback(runtime.close)
+
+        await connection.check()
+        await runtime.check()
+        garbage = Garbage(config, runtime, connection)
+        items = await garbage.look()
+        if not dry_run:
+            items = await garbage.remove(items)
+        if server and server.started and not await pool_names(connection):
+            await connection.close()
+            await asyncio.to_thread(stop_server, config.redis.state_dir)
+        return items
 
 
 async def _keep_alive(state_dir: Path | None) -> None:

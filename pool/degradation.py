@@ -38,7 +38,8 @@ class Effect:
     degraded: str
 
 
-#: Everything that changes. `lua/acquire.lua` does both of it, and docs/degradation.md shows this table.
+#: Everything that changes. `lua/acquire.lua` does the first two, `reset/policy.py` the third; docs/degradation.md shows
+#: this table.
 EFFECTS = (
     Effect(
         "a new request of priority `low`",
@@ -49,6 +50,11 @@ EFFECTS = (
         "the longest wait of a new request",
         "its own `wait_s`, which may be up to `limits.max_wait_s`",
         "its own `wait_s`, cut down to half of `limits.max_wait_s`",
+    ),
+    Effect(
+        "the reset of a container that stood idle for long, `reset.on_allocation`",
+        "is done while nobody waits",
+        "is put off until the pool is normal again",
     ),
 )
 

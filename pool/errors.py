@@ -11,6 +11,7 @@
     ├── RequestConflict        the request id belongs to somebody else, or has already ended
     ├── Refused                the pool takes no such request now
     │   ├── AcquireTimeout     nothing became free within ``wait_s``
+    │   ├── NoneFit            every container that was granted was found unfit before its use
     │   ├── QueueFull          as many requests wait as the pool's limit allows
     │   ├── OwnerQueueFull     as many of the owner's requests wait as its limit allows
     │   ├── LeaseLimitReached  as many leases are open as the pool's limit allows
@@ -127,6 +128,12 @@ class AcquireTimeout(Refused):
     """Nothing became free within ``wait_s``."""
 
     code = "acquire_timeout"
+
+
+class NoneFit(Refused):
+    """Every container that was granted was found unfit at hand-out; says of each what was wrong with it."""
+
+    code = "none_fit"
 
 
 class QueueFull(Refused):

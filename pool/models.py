@@ -1,4 +1,4 @@
-"""The words of the domain as types: priorities, states and their moves, levels, leases, status."""
+"""The words of the domain as types: priorities, states, levels, leases, status."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 from typing import Any
 
-from pool.errors import ForbiddenTransition, InvalidRequest
+from pool.errors import InvalidRequest
+from pool.observed import Condition, Sample
 
 
 class Priority(IntEnum):
@@ -49,6 +49,7 @@ class State(StrEnum):
     STARTING = "starting"
     AVAILABLE = "available"
     ALLOCATED = "allocated"
+    PAUSED = "paused"
     CLEANING = "cleaning"
     RESETTING = "resetting"
     UNHEALTHY = "unhealthy"
@@ -56,57 +57,12 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-#: The allowed moves between states. Grants and releases are moves of their own scripts; all others go
-#: through the store's ``transition``, which asks this table.
-TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
-    {
-        State.STARTING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
-        State.AVAILABLE: frozenset(
-            {State.ALLOCATED, State.RESETTING, State.UNHEALTHY, State.QUARANTINED, State.STOPPED, State.STARTING}
-        ),
-        State.ALLOCATED: frozenset({State.AVAILABLE, State.CLEANING, State.RESETTING, State.UNHEALTHY}),
-        State.CLEANING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
-        State.RESETTING: frozenset({State.AVAILABLE, State.RESETTING, State.UNHEALTHY, State.QUARANTINED}),
-        State.UNHEALTHY: frozenset({State.RESETTING, State.STARTING, State.QUARANTINED}),
-        State.QUARANTINED: frozenset({State.RESETTING, State.STOPPED}),
-        State.STOPPED: frozenset({State.STARTING, State.RESETTING}),
-    }
-)
-
-#: States in which a container waits for its manager to do something.
-WORK_STATES = frozenset({State.STARTING, State.CLEANING, State.RESETTING, State.UNHEALTHY})
-
-
-#: Moves that need more than a change of state: a lease is written, or it ends and somebody else is served.
-MOVES_OF_COMMANDS = MappingProxyType(
-    {
-        (State.AVAILABLE, State.ALLOCATED): "acquire",
-        (State.ALLOCATED, State.CLEANING): "release",
-        (State.ALLOCATED, State.AVAILABLE): "release",
-    }
-)
-
-
-def check_transition(old: State, new: State) -> None:
-    """Refuse a move that the table of states does not have, or that is a command's own.
-
-    Raises:
-        ForbiddenTransition: The move is not in `TRANSITIONS`, or only `acquire` or `release` makes it.
-    """
-    if command := MOVES_OF_COMMANDS.get((old, new)):
-        raise ForbiddenTransition(f"only {command} takes a container from {old} to {new}", hint=f"use {command}")
-    if new not in TRANSITIONS[old]:
-        allowed = ", ".join(sorted(TRANSITIONS[old]))
-        raise ForbiddenTransition(
-            f"a container cannot go from {old} to {new}", hint=f"from {old} it can go to {allowed}"
-        )
-
-
 class ResetLevel(IntEnum):
     """How thoroughly a container is reset; a higher level includes what the lower ones achieve."""
 
     NONE = 0
     SOFT = 1
+    MEDIUM = 2
     HARD = 3
     RECREATE = 4
 
@@ -120,6 +76,7 @@ class ResetReason(StrEnum):
     """Why a container is reset."""
 
     ON_START = "on_start"
+    ON_ALLOCATION = "on_allocation"
     ON_RELEASE = "on_release"
     ON_EXPIRY = "on_expiry"
     ON_HEALTH_FAILURE = "on_health_failure"
@@ -170,6 +127,27 @@ def rfc3339(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOutCheck:
+    """What a client asks a container between the grant and its use.
+
+    Attributes:
+        kind: ``tcp`` or ``http``.
+        port: The published port.
+        path: What to GET.
+        status: Answers that mean fit.
+        headers: To send; they may hold secrets.
+        timeout_s: How long the container may take.
+    """
+
+    kind: str
+    port: int
+    timeout_s: float
+    path: str = "/"
+    status: tuple[int, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerInfo:
     """What a client needs to reach a container.
 
@@ -181,6 +159,7 @@ class ContainerInfo:
         labels: The labels that the configuration gives the container.
         url: Base URL of the container's first port.
         generation: Rises by one each time the container behind the id is recreated.
+        hand_out: What to ask it before it is used; None for nothing.
     """
 
     id: str
@@ -190,6 +169,7 @@ class ContainerInfo:
     url: str
     labels: Mapping[str, str] = field(default_factory=dict)
     generation: int = 1
+    hand_out: HandOutCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,8 +293,14 @@ class ContainerRecord:
         level: The reset level reached so far, while it is reset; it never falls during one reset.
         failures: Resets that failed in a row.
         uses: Leases since the container was created.
+        draining: It gets no new lease until it is resumed.
         owner: Who holds it, while it is leased.
+        last_owner: Who held it last, once that lease has ended.
+        last_request_id: The request that the last lease answered.
         metadata: What the holder's request said about itself.
+        sample: What it used when it was last checked.
+        conditions: What is the matter with it while it stays in rotation.
+        born_at: When this generation was first checked; None before.
     """
 
     info: ContainerInfo
@@ -329,13 +315,19 @@ class ContainerRecord:
     failures: int = 0
     uses: int = 0
     note: str = ""
+    draining: bool = False
     owner: str = ""
     request_id: str = ""
+    last_owner: str = ""
+    last_request_id: str = ""
     priority: Priority | None = None
     granted_at: float | None = None
     expires_at: float | None = None
     deadline_at: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    sample: Sample | None = None
+    conditions: frozenset[Condition] = frozenset()
+    born_at: float | None = None
 
     @property
     def id(self) -> str:
@@ -378,6 +370,7 @@ class PoolStatus:
         at: Seconds since the epoch by the clock of Redis.
         mean_held_s: Moving average of how long leases last; None before the first.
         degraded: Why the pool takes less than it does otherwise; empty while it is normal.
+        deployment: Whose configuration opened it last.
         mean_reset_s: Moving average from a release until the container is available; None before the first.
     """
 
@@ -392,6 +385,7 @@ class PoolStatus:
     mean_reset_s: float | None = None
     facts: PoolFacts = PoolFacts()
     degraded: str = ""
+    deployment: str = ""
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""

@@ -7,10 +7,12 @@ tests holds them to the same behaviour. Every call has a deadline and raises onl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from pool.config import Config, ContainerOptions, Slot
 
@@ -21,6 +23,8 @@ LABEL_POOL = f"{LABEL}.pool"
 LABEL_ID = f"{LABEL}.id"
 LABEL_GENERATION = f"{LABEL}.generation"
 LABEL_SPEC = f"{LABEL}.spec"
+#: On an image that was kept as evidence: the deployment. It is no label of a container of ours.
+LABEL_EVIDENCE = f"{LABEL}.evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,18 @@ class EngineContainer:
         return self.state is EngineState.RUNNING
 
     @property
+    def started_s(self) -> float:
+        """The last start in seconds since the epoch by the engine's clock; infinite where it is not told that way.
+
+        >>> EngineContainer("r", "n", EngineState.RUNNING, {}, started_at="2026-11-21T07:00:00.123456789Z").started_s
+        1795244400.123456
+        """
+        try:
+            return datetime.fromisoformat(self.started_at).timestamp()
+        except ValueError:
+            return math.inf
+
+    @property
     def id(self) -> str:
         """The slot that the container was made for; empty where its labels do not say."""
         return self.labels.get(LABEL_ID, "")
@@ -177,19 +193,51 @@ class EngineEvent:
     Attributes:
         action: `start`, `die`, `oom`, `kill`, `stop`, `pause`, `unpause`, `destroy`, `health_status: …` and the like.
         at: Seconds since the epoch by the engine's clock.
+        exit_code: What the first process ended with, of a `die`.
     """
 
     ref: str
     action: str
     at: float
     labels: Mapping[str, str]
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineNetwork:
+    """A network that carries our label."""
+
+    ref: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineImage:
+    """An image that carries a label of ours.
+
+    Attributes:
+        tags: Its names; an image without one is dangling.
+    """
+
+    ref: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+#: Takes output as it comes, in pieces. They may hold more than what was run printed, such as what marks its end.
+OnOutput = Callable[[bytes], None]
 
 
 class ShellSession(Protocol):
     """A shell kept open in a container."""
 
-    async def run(self, script: str, *, deadline_s: float) -> ExecResult:
+    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
         """Run a script in a subshell and wait for its end.
+
+        Args:
+            script: What to run.
+            deadline_s: Seconds it may take.
+            on_output: Gets all output as it comes; the result has only so much of it.
 
         Raises:
             ShellBroken: The shell ended, or did not answer within the deadline. The session is unusable then.
@@ -282,9 +330,15 @@ class Runtime(Protocol):
         """Return one sample of the resource use of a running container."""
 
     async def exec(
-        self, ref: str, argv: Sequence[str], *, user: str | None = None, deadline_s: float | None = None
+        self,
+        ref: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        deadline_s: float | None = None,
+        on_output: OnOutput | None = None,
     ) -> ExecResult:
-        """Run a command in a running container and wait for its end.
+        """Run a command in a running container and wait for its end; `on_output` is as for a shell.
 
         Raises:
             EngineTimeout: It did not end in time; it may still be running.
@@ -306,15 +360,37 @@ class Runtime(Protocol):
     async def logs(self, ref: str, *, tail: int = 200) -> str:
         """Return the last lines that the container's first process wrote."""
 
-    async def copy_out(self, ref: str, path: str) -> bytes:
-        """Return a file or directory of a container as a tar archive.
+    async def describe(self, ref: str) -> Mapping[str, Any]:
+        """Return all that the engine knows of a container, as JSON types, the values of environment variables hidden.
 
         Raises:
-            ContainerGone: Neither the container nor the path may be there.
+            ContainerGone: It does not exist.
         """
 
-    async def commit(self, ref: str, *, tag: str) -> None:
-        """Keep a container's filesystem as an image."""
+    def copy_out(self, ref: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file or directory of a container as a tar archive, piece by piece.
+
+        Its author is whoever used the container: it may hold anything.
+
+        Raises:
+            ContainerGone: The container or the path is not there.
+            EngineError: It could not be packed, or not to the end.
+        """
+
+    async def commit(self, ref: str, *, tag: str, labels: Mapping[str, str] | None = None) -> None:
+        """Keep a container's filesystem as an image, with other labels than those that make a container ours."""
+
+    async def list_networks(self, deployment: str) -> Sequence[EngineNetwork]:
+        """Return the networks that carry the deployment's label."""
+
+    async def discard_network(self, ref: str) -> bool:
+        """Remove a network with our label; returns False, and keeps it, if something is connected to it."""
+
+    async def list_images(self) -> Sequence[EngineImage]:
+        """Return the images that carry a label of ours, of any deployment."""
+
+    async def discard_image(self, ref: str) -> bool:
+        """Remove an image with a label of ours, by id or name; returns False, and keeps it, if something uses it."""
 
     def events(self, deployment: str) -> AsyncGenerator[EngineEvent, None]:
         """Yield events of the deployment's containers from now on, until cancelled.

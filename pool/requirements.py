@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -37,6 +38,8 @@ class Requirements(BaseModel):
         Raises:
             InvalidRequest: A requirement is unknown or has no sense.
         """
+        if not isinstance(wish, Mapping):
+            raise InvalidRequest("requirements", wish, _ALLOWED)
         try:
             return cls.model_validate(dict(wish))
         except ValidationError as error:
@@ -81,6 +84,23 @@ async def route(connection: Connection, pool: str | None, requirements: Requirem
         f"no pool can serve this request: {' | '.join(lacks) or 'there is none'}",
         hint="lower the requirements, or configure a pool that meets them",
     )
+
+
+async def check_sizes(connection: Connection, counts: Mapping[str, int]) -> None:
+    """Refuse a bundle that can never be had, before any pool is asked for its part.
+
+    Raises:
+        UnknownPool: One of the pools does not exist.
+        RequirementsUnmet: A pool has fewer containers than are wanted of it.
+    """
+    statuses = await asyncio.gather(*(PoolStore(connection, pool).status() for pool in counts))
+    for status in statuses:
+        there, wanted = len(status.containers), counts[status.pool]
+        if wanted > there:
+            raise RequirementsUnmet(
+                f"pool {status.pool!r} has {there} containers; {wanted} of them can never be had at once",
+                hint="ask for fewer, or make the pool larger",
+            )
 
 
 async def _status(connection: Connection, pool: str) -> PoolStatus | None:

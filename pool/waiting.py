@@ -70,11 +70,12 @@ def explain(status: PoolStatus, request_id: str) -> str:
 
 
 def _in_rotation(record: ContainerRecord) -> bool:
-    return record.state not in _OUT_OF_ROTATION
+    """Whether a container will come to those who wait."""
+    return record.state not in _OUT_OF_ROTATION and not record.draining
 
 
 def _free_in_s(record: ContainerRecord, now: float, held: float, reset: float) -> float:
-    if record.state is State.AVAILABLE:
+    if record.state in (State.AVAILABLE, State.PAUSED):
         return 0.0
     spent = now - record.since
     if record.state is not State.ALLOCATED:

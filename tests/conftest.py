@@ -1,7 +1,8 @@
-"""A private real server for each test session, started the way the pool starts its own."""
+"""A private real server for each test session, started the way the pool starts its own; a state directory, too."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,22 @@ from pathlib import Path
 import pytest
 
 from pool.embedded import ensure_server, stop_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_dir() -> Iterator[None]:
+    """What goes to the state directory by default, evidence for one, is kept apart from the user's own."""
+    state_dir, before = tempfile.mkdtemp(prefix="cp"), os.environ.get("POOL_STATE_DIR")
+    os.environ["POOL_STATE_DIR"] = state_dir
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["POOL_STATE_DIR"]
+        else:
+            os.environ["POOL_STATE_DIR"] = before
+        stop_server(Path(state_dir))
+        shutil.rmtree(state_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
@@ -22,6 +23,7 @@ from pool.errors import (
 )
 from pool.ports import (
     LABEL_DEPLOYMENT,
+    LABEL_EVIDENCE,
     Change,
     ChangeKind,
     ContainerSpec,
@@ -178,7 +180,8 @@ class RuntimeContract:
             runtime.processes(ref),
             runtime.changes(ref),
             runtime.logs(ref),
-            runtime.copy_out(ref, "/etc"),
+            anext(runtime.copy_out(ref, "/etc")),
+            runtime.describe(ref),
             runtime.exec(ref, ["true"]),
             runtime.open_shell(ref),
             runtime.commit(ref, tag="containerpool-no-such:tag"),
@@ -263,6 +266,18 @@ class RuntimeContract:
         assert await run(shell, "printf 'no newline'") == (0, "no newline")
         assert await run(shell, ":") == (0, "")
         assert (await run(shell, "false"))[0] == 1
+
+    async def test_output_is_handed_on_as_it_comes(
+        self, runtime: Runtime, box: EngineContainer, shell: ShellSession
+    ) -> None:
+        heard: list[bytes] = []
+        long = "i=0; while [ $i -lt 3 ]; do echo line $i; i=$((i+1)); done"
+
+        told = await shell.run(long, deadline_s=20, on_output=heard.append)
+        ran = await runtime.exec(box.ref, ["sh", "-c", long], on_output=heard.append)
+
+        assert told.output == ran.output
+        assert b"".join(heard).decode().count(told.output) == 2
 
     async def test_the_shell_takes_any_script(self, shell: ShellSession) -> None:
         script = "cat <<'END'\nit's \"quoted\" $HOME `date` \\\\\nEND\nfor i in 1 2; do\n  echo $i\ndone # a comment"
@@ -394,17 +409,51 @@ class RuntimeContract:
     async def test_a_file_is_copied_out_as_tar(self, runtime: Runtime, box: EngineContainer) -> None:
         await runtime.exec(box.ref, ["touch", "/tmp/contract"])
 
-        archive = await runtime.copy_out(box.ref, "/tmp/contract")
+        archive = b"".join([piece async for piece in runtime.copy_out(box.ref, "/tmp/contract")])
 
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             assert tar.getnames() == ["contract"]
         with pytest.raises(ContainerGone):
-            await runtime.copy_out(box.ref, "/tmp/no-such-file")
+            await anext(runtime.copy_out(box.ref, "/tmp/no-such-file"))
+
+    async def test_a_description_names_environment_variables_without_their_values(
+        self, runtime: Runtime, make_spec: MakeSpec
+    ) -> None:
+        box = await runtime.start((await runtime.create(make_spec(environment={"TOKEN": "hush"}))).ref)
+
+        described = await runtime.describe(box.ref)
+
+        assert described["Id"] == box.ref
+        assert "TOKEN=•••" in described["Config"]["Env"]
+        assert "hush" not in json.dumps(described)
 
     async def test_a_committed_container_is_an_image(self, runtime: Runtime, box: EngineContainer, tag: str) -> None:
         await runtime.commit(box.ref, tag=tag)
 
         await runtime.ensure_image(tag)
+
+    async def test_an_image_with_a_label_of_ours_is_listed_and_discarded(
+        self, runtime: Runtime, box: EngineContainer, tag: str
+    ) -> None:
+        await runtime.commit(box.ref, tag=tag, labels={LABEL_EVIDENCE: "somebody"})
+
+        [image] = [image for image in await runtime.list_images() if tag in image.tags]
+        assert image.labels[LABEL_EVIDENCE] == "somebody"
+        assert await runtime.discard_image(tag)
+        assert not [image for image in await runtime.list_images() if tag in image.tags]
+        assert await runtime.discard_image(tag), "one that is gone already is fine"
+
+    async def test_a_network_of_ours_is_listed_and_kept_while_something_runs_in_it(
+        self, runtime: Runtime, box: EngineContainer, deployment: str
+    ) -> None:
+        [network] = await runtime.list_networks(deployment)
+        assert network.name == f"containerpool-{deployment}"
+
+        assert not await runtime.discard_network(network.ref)
+        await runtime.remove(box.ref)
+        assert await runtime.discard_network(network.ref)
+
+        assert await runtime.list_networks(deployment) == []
 
     async def test_stats_have_the_limit_and_some_use(self, runtime: Runtime, make_spec: MakeSpec) -> None:
         box = await runtime.start((await runtime.create(make_spec(memory="64m"))).ref)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from pool.config import Config, PoolOptions
 from pool.models import ContainerInfo, Priority, State
@@ -62,6 +64,20 @@ def wish(request_id: str, **changes: object) -> RequestSpec:
     return RequestSpec(**(fields | changes))  # type: ignore[arg-type]  # a test may send nonsense
 
 
+@asynccontextmanager
+async def open_pool(redis_url: str, *container_ids: str, **limits: object) -> AsyncIterator[PoolStore]:
+    """An open pool on a real server, by the server's own clock, for as long as the block lasts."""
+    connection = Connection(redis_url)
+    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
+    await store.open(settings(**limits), "first")
+    await add_available(store, *container_ids)
+    try:
+        yield store
+    finally:
+        await store.forget()
+        await connection.close()
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], *, deadline_s: float = 10.0) -> None:
     """Wait for a condition that another process or task brings about."""
     loop = asyncio.get_running_loop()
@@ -90,6 +106,7 @@ def pool_config(deployment: str, pool: str, **pool_options: object) -> Config:
         "container": {"image": "any", "ports": [{"container": 3000, "host": 0}]},
         "health": {"tcp": None, "interval_s": 0.2},
         "limits": {"ttl_s": 1.0, "claim_ttl_s": 1.0},
+        "evidence": {"causes": []},
     }
     return Config.model_validate(
         {

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pool import __version__
-from pool.cli import bench, config, leases, queue, run, serve, status
+from pool.cli import bench, config, containers, evidence, gc, leases, queue, run, serve, status
 from pool.cli.exits import MEANING, Commands
 from pool.cli.options import RootUrl
 
@@ -94,11 +94,23 @@ _add(app, status.status, "status", "status browsers --watch", "status --json")
 _add(app, status.reset, "reset browsers-1", "reset browsers-2 --level recreate --wait")
 _add(app, serve.demo, "demo", "demo --json")
 
+_add(app, containers.quarantine, 'quarantine browsers-1 --reason "a look at the leak"')
+_add(app, containers.restore, "restore browsers-1 --wait")
+_add(app, containers.drain, "drain browsers", "drain browsers browsers-1   # the others go on")
+_add(app, containers.resume, "resume browsers", "resume browsers browsers-1")
+_add(app, gc.gc, "gc --dry-run", "gc config/pool.yaml")
+
 _config = typer.Typer(no_args_is_help=True, help="Look at a configuration without starting anything.")
 _add(_config, config.check, "config check config/pool.yaml")
 _add(_config, config.show, "config show config/pool.yaml", "config show --json config/demo.yaml")
 _add(_config, config.schema, "config schema > pool.schema.json")
 app.add_typer(_config, name="config", epilog=_examples("config check config/pool.yaml", "config schema"))
+
+_evidence = typer.Typer(no_args_is_help=True, help="See what was kept of containers before they were recovered.")
+_add(_evidence, evidence.list_, "evidence list", "evidence list browsers --json", name="list")
+_add(_evidence, evidence.show, "evidence show 20261121T081523")
+_add(_evidence, evidence.get, "evidence get 20261121T081523 ./bundles")
+app.add_typer(_evidence, name="evidence", epilog=_examples("evidence list", "evidence show 20261121T081523"))
 
 _bench = typer.Typer(no_args_is_help=True, help="Measure how fast the pool is, beside what bare Redis takes.")
 _add(_bench, bench.allocation, "bench allocation", "bench allocation --rounds 200 --json")

@@ -14,6 +14,7 @@ from pool.cli.exits import printable, tell
 from pool.cli.options import (
     Json,
     Label,
+    Metadata,
     OutcomeOption,
     Owner,
     PoolArgument,
@@ -22,6 +23,7 @@ from pool.cli.options import (
     Url,
     Wait,
     connected,
+    metadata_of,
 )
 from pool.models import LeaseData, rfc3339
 
@@ -53,6 +55,7 @@ def acquire(
     priority: PriorityOption = "normal",
     owner: Owner = None,
     label: Label = None,
+    metadata: Metadata = None,
     wait: Wait = 60,
     timeout: Timeout = None,
     ttl: Annotated[
@@ -77,7 +80,15 @@ def acquire(
         raise typer.BadParameter("give either --json or --shell, not both")
     write = _write_json if as_json else _write_shell if as_shell else _write_lines
     ttl_s = ttl if ttl is not None else timeout if timeout and timeout > 0 else _TTL_S  # 0 is refused by its own name
-    wish = {"priority": priority, "owner": owner, "label": label, "wait_s": wait, "timeout_s": timeout, "ttl_s": ttl_s}
+    wish = {
+        "priority": priority,
+        "owner": owner,
+        "label": label,
+        "metadata": metadata_of(metadata) or None,
+        "wait_s": wait,
+        "timeout_s": timeout,
+        "ttl_s": ttl_s,
+    }
 
     async def take() -> None:
         from pool.cli import waiting

@@ -55,6 +55,28 @@ Label = Annotated[
         help="Kind of work: without --timeout, earlier leases of the label say how long. By default the owner.",
     ),
 ]
+
+
+def metadata_of(pairs: list[str] | None) -> dict[str, str]:
+    """Read what `--metadata` says.
+
+    Raises:
+        BadParameter: It is no NAME=VALUE.
+    """
+    for pair in pairs or []:
+        if pair.find("=") < 1:
+            raise typer.BadParameter(f"--metadata: {pair!r} is no NAME=VALUE")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata",
+        metavar="NAME=VALUE",
+        help="What the request says about itself, kept with the lease and shown by `status --json`. May be repeated.",
+    ),
+]
 OutcomeOption = Annotated[
     str,
     typer.Option(
@@ -67,7 +89,7 @@ LevelOption = Annotated[
     str,
     typer.Option(
         metavar="LEVEL",
-        help="soft, hard or recreate.",
+        help="soft, medium, hard or recreate.",
         autocompletion=lambda: [level.label for level in ResetLevel if level],
     ),
 ]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pool.cli.exits import printable
+from pool.cli.usage import conditions_note, memory_cell, usage_json
 from pool.models import ContainerRecord, PoolStatus, State, rfc3339
 from pool.waiting import queue
 
@@ -22,6 +23,7 @@ _STYLE = {
     State.STARTING: "blue",
     State.AVAILABLE: "green",
     State.ALLOCATED: "cyan",
+    State.PAUSED: "dim green",
     State.CLEANING: "blue",
     State.RESETTING: "blue",
     State.UNHEALTHY: "red",
@@ -61,6 +63,7 @@ def status_json(status: PoolStatus) -> dict[str, Any]:
                 "owner": entry.request.owner,
                 "priority": entry.request.priority.label,
                 "effective_priority": entry.request.effective.label,
+                "first": entry.request.first,
                 "waited_s": round(entry.request.waited_s, 3),
                 "estimated_wait_s": None if entry.estimated_wait_s is None else round(entry.estimated_wait_s, 3),
                 "waits_for": entry.waits_for,
@@ -84,11 +87,13 @@ def _container_json(record: ContainerRecord, now: float) -> dict[str, Any]:
         "labels": dict(info.labels),
         "generation": info.generation,
         "state": record.state.value,
+        "draining": record.draining,
         "since": rfc3339(record.since),
         "for_s": round(now - record.since, 3),
         "owner": record.owner or None,
         "request_id": record.request_id or None,
         "priority": None if record.priority is None else record.priority.label,
+        "metadata": dict(record.metadata),
         "granted_at": moment(record.granted_at),
         "expires_at": moment(record.expires_at),
         "deadline_at": moment(record.deadline_at),
@@ -97,6 +102,7 @@ def _container_json(record: ContainerRecord, now: float) -> dict[str, Any]:
         "reason": record.reason,
         "level": record.level.label if record.level else None,
         "note": record.note or None,
+        **usage_json(record),
     }
 
 
@@ -128,6 +134,7 @@ def _pool(status: PoolStatus) -> RenderableType:
         parts.append(Text(f"degraded: {printable(status.degraded)}; refuses low priority, shortens waits", "yellow"))
     parts.append(_containers(status))
     notes = [f"{record.id}: {printable(record.note)}" for record in status.containers if record.note]
+    notes += [f"{record.id}: {note}" for record in status.containers if (note := conditions_note(record))]
     parts += [Text(note, "yellow") for note in notes]
     if status.queue:
         parts += ["", queue_table(status)]
@@ -135,8 +142,11 @@ def _pool(status: PoolStatus) -> RenderableType:
 
 
 def _containers(status: PoolStatus) -> Table:
-    table = _table("container", "state", "for", "holder", "expires", "uses", "gen", "url")
+    full = {record.id: usage_json(record)["full_in_s"] for record in status.containers}
+    filling = ["full in"] if any(seconds is not None for seconds in full.values()) else []
+    table = _table("container", "state", "for", "holder", "expires", "uses", "gen", "memory", *filling, "url")
     for record in status.containers:
+        full_in_s = full[record.id]
         table.add_row(
             *_texts(record.id),
             *_texts(_state(record), style=_STYLE[record.state]),
@@ -146,6 +156,8 @@ def _containers(status: PoolStatus) -> Table:
                 span(record.expires_at - status.at) if record.expires_at else "",
                 str(record.uses),
                 str(record.info.generation),
+                memory_cell(record),
+                *([span(full_in_s) if full_in_s is not None else ""] if filling else []),
                 record.info.url,
             ),
         )
@@ -154,7 +166,7 @@ def _containers(status: PoolStatus) -> Table:
 
 def _state(record: ContainerRecord) -> str:
     level = f" ({record.level.label})" if record.level and record.state is State.RESETTING else ""
-    return record.state + level
+    return record.state + level + " (draining)" * record.draining
 
 
 def queue_table(status: PoolStatus) -> Table:

@@ -14,7 +14,18 @@ import typer
 
 from pool.cli.exits import Exit, tell
 from pool.cli.leases import lease_environment
-from pool.cli.options import Label, Owner, PoolOption, PriorityOption, Timeout, Url, Wait, connected
+from pool.cli.options import (
+    Label,
+    Metadata,
+    Owner,
+    PoolOption,
+    PriorityOption,
+    Timeout,
+    Url,
+    Wait,
+    connected,
+    metadata_of,
+)
 from pool.errors import StoreError
 from pool.models import Outcome
 
@@ -38,6 +49,7 @@ def run(
     priority: PriorityOption = "normal",
     owner: Owner = None,
     label: Label = None,
+    metadata: Metadata = None,
     wait: Wait = 60,
     timeout: Timeout = None,
     url: Url = None,
@@ -48,7 +60,14 @@ def run(
     POOL_CONTAINER_NAME. Signals go to the command, and its exit code comes back: 0 releases the lease as passed,
     all others as failed. A command whose lease is lost is ended.
     """
-    wish = {"priority": priority, "owner": owner, "label": label, "wait_s": wait, "timeout_s": timeout}
+    wish = {
+        "priority": priority,
+        "owner": owner,
+        "label": label,
+        "metadata": metadata_of(metadata) or None,
+        "wait_s": wait,
+        "timeout_s": timeout,
+    }
     raise typer.Exit(asyncio.run(_run(url, pool, command, wish)))
 
 

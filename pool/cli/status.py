@@ -11,7 +11,8 @@ import typer
 from pool.cli.exits import Exit, tell
 from pool.cli.options import Json, LevelOption, PoolOption, Url, connected
 from pool.errors import InvalidRequest, UnknownContainer
-from pool.models import WORK_STATES, PoolStatus, ResetLevel, State
+from pool.models import PoolStatus, ResetLevel, State
+from pool.states import WORK_STATES
 
 if TYPE_CHECKING:
     from pool.client import AsyncClient
@@ -77,21 +78,21 @@ def reset(
     """Have the manager reset a container that nobody holds; out of quarantine, too."""
     wanted = next((known for known in ResetLevel if known and known.label == level), None)
     if wanted is None:
-        raise InvalidRequest("level", level, "use one of soft, hard, recreate")
+        raise InvalidRequest("level", level, "use one of soft, medium, hard, recreate")
     raise typer.Exit(asyncio.run(_reset(url, pool, container, wanted, wait=wait)))
 
 
 async def _reset(url: str | None, pool: str | None, container: str, level: ResetLevel, *, wait: bool) -> Exit:
     async with connected(url) as client:
-        status = await _pool_of(client, pool, container)
+        status = await pool_of(client, pool, container)
         await client.reset(status.pool, container, level=level)
         typer.echo(f"{container}: {level.label} reset asked for")
         if not status.manager:
             tell("warning", "no active manager: start one with `poolctl serve CONFIG`", style="yellow")
-        return await _wait_until_done(client, status.pool, container) if wait else Exit.OK
+        return await wait_until_done(client, status.pool, container) if wait else Exit.OK
 
 
-async def _pool_of(client: AsyncClient, pool: str | None, container: str) -> PoolStatus:
+async def pool_of(client: AsyncClient, pool: str | None, container: str) -> PoolStatus:
     """Return the status of the pool that has a container.
 
     Raises:
@@ -109,7 +110,8 @@ async def _pool_of(client: AsyncClient, pool: str | None, container: str) -> Poo
     return found[0]
 
 
-async def _wait_until_done(client: AsyncClient, pool: str, container: str) -> Exit:
+async def wait_until_done(client: AsyncClient, pool: str, container: str) -> Exit:
+    """Say what becomes of a container until nothing more does; returns how the command ends."""
     from pool.allocator import find_container
 
     told: tuple[State, ResetLevel] | None = None

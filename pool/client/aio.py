@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import secrets
 import socket
-import time
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from pool.allocator import LIVENESS_S, build_request, check_extension, request_reset
-from pool.client.lease import AsyncLease, OnLost
-from pool.embedded import resolve_url
-from pool.errors import (
-    AcquireTimeout,
-    ClientClosed,
-    InvalidRequest,
-    LeaseError,
-    OwnerLeaseLimitReached,
-    PoolDraining,
-    RequestConflict,
-    StoreError,
-    StoreUnavailable,
+from pool.allocator import (
+    build_request,
+    check_counts,
+    check_retries,
+    request_quarantine,
+    request_reset,
+    request_restore,
 )
+from pool.client.bundle import AsyncBundle
+from pool.client.keeping import Keeper
+from pool.client.lease import AsyncLease, OnLost
+from pool.client.obtaining import obtain, obtain_bundle
+from pool.embedded import resolve_url
+from pool.errors import ClientClosed, InvalidRequest
 from pool.models import (
     LeaseData,
     LeaseRef,
     Outcome,
     PoolStatus,
     Priority,
-    RequestState,
     ResetLevel,
     TimeoutRecommendation,
 )
-from pool.requirements import Requirements, route
-from pool.store import Connection, Grant, PoolStore, RequestSpec, WakeListener, pool_names, retrying
+from pool.requirements import Requirements, check_sizes, route
+from pool.store import Connection, PoolStore, pool_names
 from pool.waiting import QueueEntry, explain, queue
-
-#: How often a client asks for its waiting requests although no hint came.
-_COLLECT_INTERVAL_S = 1.0
-
-#: How a wait ended, and when that was asked for by the monotonic clock.
-_Answer = tuple[Grant | RequestState | None, float]
 
 
 def default_owner() -> str:
@@ -77,14 +66,7 @@ class AsyncClient:
         self._patience_s = patience_s
         self._pid = os.getpid()
         self._closed = False
-        self._connection: Connection | None = None
-        self._listener: WakeListener | None = None
-        self._waiters: dict[tuple[str, str], asyncio.Future[_Answer]] = {}
-        self._leases: dict[tuple[str, str], AsyncLease] = {}
-        self._changed = asyncio.Event()
-        self._next_beat = math.inf
-        self._tasks: list[asyncio.Task[None]] = []
-        self._background: set[asyncio.Task[Any]] = set()
+        self._keeper: Keeper | None = None
 
     # Life
 
@@ -104,7 +86,7 @@ class AsyncClient:
             StoreUnavailable: Nobody answers.
             StoreUnsupported: The server cannot run the pool's commands.
         """
-        if self._connection is not None:
+        if self._keeper is not None:
             return
         url = await asyncio.to_thread(resolve_url, self._url)
         connection = Connection(url, patience_s=self._patience_s)
@@ -113,46 +95,27 @@ class AsyncClient:
         except BaseException:
             await connection.close()
             raise
-        self._connection = connection
-        self._listener = WakeListener(connection, self.process)
-        self._tasks = [self._task(self._listen()), self._task(self._beat())]
+        self._keeper = Keeper(connection, self.process)
 
     async def close(self) -> None:
         """Give back what is still held, withdraw what still waits, disconnect."""
         if self._closed:
             return
         self._closed = True
-        for lease in list(self._leases.values()):
-            if not lease.released and not lease.lost:
-                self._in_background(lease.release(Outcome.ERROR))
-        for waiter in self._waiters.values():
-            waiter.cancel()
-        while self._background:
-            await asyncio.gather(*self._background, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is not None and self._listener is not None:
-            await self._listener.close()
-            await self._connection.close()
+        if self._keeper is not None:
+            await self._keeper.close()
 
-    def _open(self) -> tuple[Connection, WakeListener]:
-        if self._connection is None or self._listener is None:
-            raise ClientClosed("the client is not connected", hint="use it as a context manager, or call connect first")
-        return self._connection, self._listener
-
-    def _store(self, pool: str) -> PoolStore:
+    def _open(self) -> Keeper:
         if self._closed:
             raise ClientClosed("the client is closed", hint="connect again")
         if os.getpid() != self._pid:
             raise ClientClosed("the process forked after the client connected", hint="connect again in the new process")
-        return PoolStore(self._open()[0], pool)
+        if self._keeper is None:
+            raise ClientClosed("the client is not connected", hint="use it as a context manager, or call connect first")
+        return self._keeper
 
-    def _in_background(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
+    def _store(self, pool: str) -> PoolStore:
+        return self._open().store(pool)
 
     # Requests
 
@@ -168,6 +131,8 @@ class AsyncClient:
         request_id: str | None = None,
         requirements: Mapping[str, Any] | None = None,
         label: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        max_retries: int = 2,
         on_lost: OnLost | None = None,
         on_deadline: OnLost | None = None,
     ) -> AsyncLease:
@@ -186,6 +151,9 @@ class AsyncClient:
             request_id: Names the request; sent again, it gets the same lease.
             requirements: `min_memory_mb`, `max_cpu_percent`, `labels`: without a pool, one that meets them is found.
             label: What kind of work it is for; the owner by default. See `timeout_recommendation`.
+            metadata: What the request says about itself; kept with the lease. At most 10,000 characters as JSON.
+            max_retries: How many containers may be found unfit at hand-out, where the pool checks that, before giving
+                up. The request gets the next good one, or waits on at its old place.
             on_lost: Called with the lease, on the event loop, when it is lost.
             on_deadline: Called with the lease, on the event loop, before its deadline: a fifth of its life before, 10 s
                 at most. `extend` moves the deadline.
@@ -195,12 +163,15 @@ class AsyncClient:
             UnknownPool: There is no such pool.
             RequirementsUnmet: No pool can ever serve the request.
             AcquireTimeout: Nothing became free in time.
+            NoneFit: All containers that it got were unfit.
             QueueFull, Degraded, PoolDraining, RequestConflict: The pool does not take the request.
             StoreUnavailable: Redis stayed away.
         """
+        keeper = self._open()
+        check_retries(max_retries)
         if requirements is not None:
-            pool = await route(self._open()[0], pool, Requirements.parse(requirements))
-        store = self._store(pool if pool is not None else await self.only_pool())
+            pool = await route(keeper.connection, pool, Requirements.parse(requirements))
+        store = keeper.store(pool if pool is not None else await self.only_pool())
         request = build_request(
             process=self.process,
             priority=priority,
@@ -210,15 +181,75 @@ class AsyncClient:
             ttl_s=ttl_s,
             timeout_s=timeout_s,
             label=label,
+            metadata=metadata,
         )
-        asked_at = time.monotonic()
-        grant, asked_at = await self._obtain(store, request, until=asked_at + request.wait_s)
-        lease = AsyncLease(grant.lease, asked_at=asked_at, at=grant.at, on_lost=on_lost, on_deadline=on_deadline)
-        lease._give_back, lease._let_go, lease._extend = self._give_back, self._let_go, self.extend  # noqa: SLF001 - the lease's other half
-        self._leases[store.pool, lease.request_id] = lease
-        lease.arm(self._alarm)
-        self._beat_within(lease.data.ttl_s / 3)
-        return lease
+        lease = await obtain(keeper, store, request, max_retries=max_retries)
+        return lease.hand_out(on_lost, on_deadline)
+
+    async def acquire_many(
+        self,
+        pools: Mapping[str, int],
+        *,
+        priority: str | Priority = Priority.NORMAL,
+        owner: str | None = None,
+        wait_s: float = 60.0,
+        timeout_s: float | None = None,
+        ttl_s: float | None = None,
+        request_id: str | None = None,
+        label: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        max_retries: int = 2,
+        on_lost: OnLost | None = None,
+        on_deadline: OnLost | None = None,
+    ) -> AsyncBundle:
+        """Get several containers at once, all or none: `{"browser": 2, "mail": 1}`.
+
+        Pools are served in the order of their names, the same for everybody, so two bundles never wait for each other.
+        What one pool gave already is held until the others gave theirs; only then the time of all leases begins.
+        Cancelled, refused or out of time, the call gives back what it had.
+
+        Args:
+            pools: Name of each pool → how many of its containers.
+            priority: critical, high, normal or low.
+            owner: Who asks, such as a test run.
+            wait_s: How long to wait, for all of them together; 0 for not at all.
+            timeout_s: As for `acquire`, of each lease.
+            ttl_s: As for `acquire`, of each lease.
+            request_id: Names the bundle; its requests are `<request_id>.1`, `.2` and so on in each pool.
+            label: As for `acquire`.
+            metadata: As for `acquire`, of each lease.
+            max_retries: As for `acquire`, in the place of each container.
+            on_lost: Called with each lease that is lost.
+            on_deadline: Called with each lease before its deadline.
+
+        Raises:
+            InvalidRequest: A field is wrong.
+            UnknownPool: There is no such pool; nothing was asked of the others.
+            RequirementsUnmet: A pool has fewer containers than are wanted of it.
+            AcquireTimeout: Not all became free in time.
+            PoolError: What `acquire` raises.
+        """
+        keeper = self._open()
+        counts = check_counts(pools)
+        check_retries(max_retries)
+        request = build_request(
+            process=self.process,
+            priority=priority,
+            request_id=request_id,
+            owner=self._owner if owner is None else owner,
+            wait_s=wait_s,
+            ttl_s=ttl_s,
+            timeout_s=timeout_s,
+            label=label,
+            metadata=metadata,
+        )
+        if len(counts) > 1:  # a pool that is alone refuses before anything waits
+            await check_sizes(keeper.connection, counts)
+        bundle = await obtain_bundle(keeper, counts, request, max_retries=max_retries)
+        for leases in bundle.values():
+            for lease in leases:
+                lease.hand_out(on_lost, on_deadline)
+        return AsyncBundle(bundle)
 
     async def only_pool(self) -> str:
         """Return the name of the pool where there is just one.
@@ -230,94 +261,6 @@ class AsyncClient:
         if len(names) == 1:
             return names[0]
         raise InvalidRequest("pool", None, f"name one of: {', '.join(names) or 'there is none; start `poolctl serve`'}")
-
-    async def _obtain(self, store: PoolStore, request: RequestSpec, *, until: float) -> tuple[Grant, float]:
-        """Return the grant, and when it was asked for by the monotonic clock."""
-        key = store.pool, request.request_id
-        if key in self._waiters:
-            raise RequestConflict(f"this client already waits for request {request.request_id!r}")
-        waiter: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._waiters[key] = waiter
-        try:
-            asked_at = time.monotonic()
-            answer = await store.acquire(request)
-            if isinstance(answer, Grant):
-                return answer, asked_at
-            if answer.wait_s < request.wait_s:  # a degraded pool lets it wait for less
-                request = replace(request, wait_s=answer.wait_s)
-                until = min(until, time.monotonic() + answer.wait_s)
-            await self._open()[1].add(store.pool)
-            self._beat_within(_COLLECT_INTERVAL_S)
-            async with asyncio.timeout(max(until - time.monotonic(), 0)):
-                outcome, asked_at = await waiter
-        except TimeoutError:
-            self._in_background(self._withdraw(store, request.request_id, request.token))
-            raise self._timed_out(store, request) from None
-        except (asyncio.CancelledError, StoreError):
-            self._in_background(self._withdraw(store, request.request_id, request.token))
-            raise
-        finally:
-            self._waiters.pop(key, None)
-        if isinstance(outcome, Grant):
-            return outcome, asked_at
-        return await self._ask_again(store, request, outcome, until)
-
-    async def _ask_again(
-        self, store: PoolStore, request: RequestSpec, outcome: RequestState | None, until: float
-    ) -> tuple[Grant, float]:
-        """Go on after a wait that ended without a grant: with an error, or where Redis lost us, in the queue again."""
-        if outcome is RequestState.CANCELLED:
-            raise PoolDraining(f"pool {store.pool!r} is draining; the request was sent away", retry_after_s=30)
-        if outcome is RequestState.OVER_LIMIT:
-            raise OwnerLeaseLimitReached(
-                f"{request.owner!r} or pool {store.pool!r} reached a limit of leases while the request waited",
-                hint="limits.max_leases_per_owner and limits.max_leases of the pool; ask again later",
-            )
-        left = until - time.monotonic()
-        if outcome is RequestState.TIMED_OUT or left <= 0:
-            raise self._timed_out(store, request)
-        again = replace(request, request_id=f"{request.request_id}~", wait_s=left)
-        return await self._obtain(store, again, until=until)
-
-    def _timed_out(self, store: PoolStore, request: RequestSpec) -> AcquireTimeout:
-        return AcquireTimeout(
-            f"no container of pool {store.pool!r} became free within {request.wait_s:g} s",
-            hint="`poolctl status` shows who holds them; wait longer with wait_s, or raise the priority",
-        )
-
-    async def _withdraw(self, store: PoolStore, request_id: str, token: str) -> None:
-        with suppress(StoreError):  # unconfirmed, or without heartbeats, it ends by itself
-            await store.cancel(request_id, token)
-
-    async def _give_back(self, ref: LeaseRef, outcome: Outcome) -> None:
-        store = PoolStore(self._open()[0], ref.pool)
-        try:
-            await store.release(ref, outcome)
-        except asyncio.CancelledError:
-            self._in_background(self._give_back_anyway(store, ref, outcome))
-            raise
-        finally:
-            self._let_go(ref)
-
-    async def _give_back_anyway(self, store: PoolStore, ref: LeaseRef, outcome: Outcome) -> None:
-        with suppress(StoreError, LeaseError):  # it may have been given back before its caller left
-            await store.release(ref, outcome)
-
-    def _let_go(self, ref: LeaseRef) -> None:
-        lease = self._leases.pop((ref.pool, ref.request_id), None)
-        if lease is not None:
-            lease.disarm()
-
-    def _alarm(self, lease: AsyncLease) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_at(lease.warn_at, self._warn, lease)
-
-    def _warn(self, lease: AsyncLease) -> None:
-        """Tell a holder that its deadline is near, and Redis, which makes an event of the heartbeat."""
-        if self._closed or lease.lost or lease.released:
-            return
-        store = PoolStore(self._open()[0].without_patience(), lease.data.pool)
-        self._in_background(self._beat_once(store, deadline_s=lease.data.ttl_s / 3))
-        lease.warn()
 
     async def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give back a lease that another process took, by its reference.
@@ -344,14 +287,13 @@ class AsyncClient:
             LeaseLost: The lease has ended.
         """
         ref = LeaseRef.parse(ref) if isinstance(ref, str) else ref
-        check_extension(extra_s, reason)
-        return await self._store(ref.pool).extend(ref, extra_s=extra_s, reason=reason, used=used)
+        return await self._open().extend(ref, extra_s, reason, used)
 
     # What a pool looks like
 
     async def pools(self) -> list[str]:
         """Return the names of all pools."""
-        return await pool_names(self._open()[0])
+        return await pool_names(self._open().connection)
 
     async def status(self, pool: str) -> PoolStatus:
         """Return a pool's containers and queue at one moment."""
@@ -385,98 +327,48 @@ class AsyncClient:
         """
         await request_reset(self._store(pool), container_id, level)
 
-    # The two tasks behind all of it
+    async def quarantine(self, pool: str, container_id: str, *, reason: str, force: bool = False) -> None:
+        """Take a container out of rotation and keep it as it is, for a look at it.
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        return task
+        Args:
+            pool: The pool's name.
+            container_id: Which container.
+            reason: Why; it is shown until the container is restored.
+            force: Even if it is leased: its holder loses it.
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Fail loudly if one of the two ends by itself: without them no lease is kept and nobody is woken."""
-        if task.cancelled() or (error := task.exception()) is None:
+        Raises:
+            UnknownContainer, InvalidRequest, WrongState: There is none, no reason, or it is leased or quarantined.
+        """
+        await request_quarantine(self._store(pool), container_id, reason, force=force)
+
+    async def restore(self, pool: str, container_id: str) -> None:
+        """Have the manager recreate a quarantined container, verify it, and lend it again.
+
+        Raises:
+            UnknownContainer, WrongState: There is none, or it is not quarantined.
+        """
+        await request_restore(self._store(pool), container_id)
+
+    async def drain(self, pool: str, container_id: str | None = None) -> None:
+        """Let a container, or the whole pool, take no new lease until `resume`; what is held goes on.
+
+        Raises:
+            UnknownPool, UnknownContainer: There is none.
+        """
+        store = self._store(pool)
+        if container_id is not None:
+            await store.drain_container(container_id)
             return
-        for lease in self._leases.values():
-            lease.lose(f"the client failed: {error!r}")
-        for waiter in self._waiters.values():
-            if not waiter.done():
-                waiter.set_exception(error)
+        await store.status()  # tells a pool that is not known from one without leases
+        await store.drain(by="operator")
 
-    async def _listen(self) -> None:
-        await retrying()(self._listen_until_broken)
+    async def resume(self, pool: str, container_id: str | None = None) -> None:
+        """Lend a draining container, or a draining pool, again.
 
-    async def _listen_until_broken(self) -> None:
-        try:
-            async for pool, request_id in self._open()[1].hints():
-                await self._collect(pool, [request_id])
-        except StoreUnavailable:
-            raise
-        except StoreError as error:  # whatever Redis refused, hints are worth another try
-            raise StoreUnavailable(error.message, hint=error.hint) from error
-
-    def _beat_within(self, seconds: float) -> None:
-        """Have the next heartbeat no later than this; most often it is due before anyway."""
-        if time.monotonic() + min(seconds, LIVENESS_S / 3) < self._next_beat:
-            self._changed.set()
-
-    async def _beat(self) -> None:
-        """Say that we live, renew leases, ask for waiting requests: one call for each pool we have to do with."""
-        quick = self._open()[0].without_patience()
-        clock = asyncio.get_running_loop().time
-        beaten_at = clock()
-        while True:
-            self._changed.clear()
-            pools = {pool for pool, _ in [*self._waiters, *self._leases]}
-            ttl = min((lease.data.ttl_s for lease in self._leases.values()), default=LIVENESS_S)
-            interval = min(ttl / 3, LIVENESS_S / 3, _COLLECT_INTERVAL_S if self._waiters else LIVENESS_S)
-            self._next_beat = beaten_at + interval if pools else math.inf
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(beaten_at + interval if pools else None):
-                    await self._changed.wait()
-                continue  # a new lease may need its heartbeat earlier than what there was
-            beaten_at = clock()
-            beats = [self._beat_once(PoolStore(quick, pool), deadline_s=ttl / 3) for pool in pools]
-            await asyncio.gather(*beats)
-
-    async def _beat_once(self, store: PoolStore, *, deadline_s: float) -> None:
-        leases = {key: lease for key, lease in self._leases.items() if key[0] == store.pool}
-        waiting = [request_id for pool, request_id in self._waiters if pool == store.pool]
-        asked_at = time.monotonic()
-        with suppress(StoreError, TimeoutError):  # each lease's own clock says when that went on for too long
-            async with asyncio.timeout(deadline_s):
-                triples = [(lease.request_id, lease.fence, lease.data.token) for lease in leases.values()]
-                expiries = await store.heartbeat(self.process, triples, liveness_s=LIVENESS_S)
-                for lease, expiry in zip(leases.values(), expiries, strict=True):
-                    if expiry is None:
-                        lease.lose("it expired, was revoked, or its container died")
-                    else:
-                        lease.renew(asked_at)
-                if waiting:
-                    await self._collect(store.pool, waiting)
-        for key, lease in leases.items():
-            if lease.lost or lease.released:
-                self._leases.pop(key, None)
-
-    async def _collect(self, pool: str, request_ids: list[str]) -> None:
-        """Ask what became of requests and wake who waits for them."""
-        store = PoolStore(self._open()[0], pool)
-        mine = [request_id for request_id in request_ids if (pool, request_id) in self._waiters]
-        for request_id in set(request_ids) - set(mine):
-            if lease := self._leases.get((pool, request_id)):
-                await self._beat_once(store, deadline_s=lease.data.ttl_s / 3)
-        if not mine:
-            return
-        asked_at = time.monotonic()
-        answers = await store.collect(self.process, mine, liveness_s=LIVENESS_S)
-        for request_id, answer in zip(mine, answers, strict=True):
-            if answer is RequestState.WAITING:
-                continue
-            key = pool, request_id
-            waiter = self._waiters.get(key)
-            if waiter is not None and not waiter.done():
-                waiter.set_result((answer, asked_at))
-            elif isinstance(answer, Grant) and waiter is None and key not in self._leases:  # its caller left meanwhile
-                self._in_background(self._withdraw(store, request_id, answer.lease.token))
+        Raises:
+            UnknownPool, UnknownContainer: There is none.
+        """
+        await self._store(pool).resume(container_id or "")
 
 
 def connect_async(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> AsyncClient:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pool.errors import AlreadyReleased, LeaseLost
 from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome
+
+if TYPE_CHECKING:
+    from pool.client.keeping import Keeper
 
 #: A lease counts as lost this share of its ttl before Redis would say so: better too early than two holders.
 _MARGIN = 0.1
@@ -38,12 +41,15 @@ class HeldLease:
         on_lost: OnLost | None = None,
         on_deadline: OnLost | None = None,
     ) -> None:
-        self.data = data
         self._on_lost = on_lost
         self._on_deadline = on_deadline
         self._lost = ""
         self._ended = ""
-        self._valid_until = 0.0
+        self.granted(data, asked_at=asked_at, at=at)
+
+    def granted(self, data: LeaseData, *, asked_at: float, at: float) -> None:
+        """Note what was granted: `at` by the clock of Redis, and asked for at `asked_at` by the monotonic clock."""
+        self.data = data
         self._deadline = asked_at + (data.deadline_at - at)
         self.renew(asked_at)
 
@@ -146,11 +152,10 @@ class HeldLease:
         """From the request to the grant, in seconds."""
         return self.data.waited_s
 
-    def _finished(self, how: str) -> LeaseRef:
+    def _finish(self, how: str) -> None:
         """Mark as ended for this holder, unless the lease is lost or had ended before."""
         self.check()
         self._ended = how
-        return LeaseRef.parse(self.data.ref)
 
     def __repr__(self) -> str:
         state = self._ended or ("lost" if self._lost else "held")
@@ -160,20 +165,25 @@ class HeldLease:
 class AsyncLease(HeldLease):
     """A lease as an asynchronous context manager: leaving the block gives it back."""
 
-    _give_back: Callable[[LeaseRef, Outcome], Awaitable[None]]
-    _let_go: Callable[[LeaseRef], None]
-    _extend: Callable[[LeaseRef, float, str, int], Awaitable[LeaseData]]
-    _set_alarm: Callable[[AsyncLease], asyncio.TimerHandle]
-    _alarm: asyncio.TimerHandle
+    def __init__(
+        self, data: LeaseData, keeper: Keeper, *, asked_at: float, at: float, on_lost: OnLost | None = None
+    ) -> None:
+        super().__init__(data, asked_at=asked_at, at=at, on_lost=on_lost)
+        self._keeper = keeper
+        self._alarm: asyncio.TimerHandle | None = None
 
-    def arm(self, set_alarm: Callable[[AsyncLease], asyncio.TimerHandle]) -> None:
-        """Have `set_alarm` see to it that the holder is warned before the deadline, wherever that moves."""
-        self._set_alarm = set_alarm
-        self._alarm = set_alarm(self)
+    def hand_out(self, on_lost: OnLost | None, on_deadline: OnLost | None) -> Self:
+        """Tell the holder from now on what happens to the lease."""
+        self._on_lost = on_lost
+        self._on_deadline = on_deadline
+        self._alarm = self._keeper.alarm(self)
+        return self
 
-    def disarm(self) -> None:
-        """Warn of no deadline any more."""
-        self._alarm.cancel()
+    def silence(self) -> None:
+        """Tell nobody any more what happens to the lease."""
+        self._on_lost = self._on_deadline = None
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give the container back.
@@ -186,7 +196,8 @@ class AsyncLease(HeldLease):
             AlreadyReleased: It was given back before.
         """
         outcome = Outcome.parse(outcome)
-        await self._give_back(self._finished("released"), outcome)
+        self._finish("released")
+        await self._keeper.give_back(self, outcome)
 
     async def extend(self, extra_s: float, *, reason: str) -> None:
         """Move the deadline further into the future.
@@ -203,9 +214,10 @@ class AsyncLease(HeldLease):
         self.check()
         asked_at = time.monotonic()
         ref, used = LeaseRef.parse(self.data.ref), self.data.extensions_used
-        self.moved(await self._extend(ref, extra_s, reason, used), asked_at)
-        self.disarm()
-        self.arm(self._set_alarm)
+        self.moved(await self._keeper.extend(ref, extra_s, reason, used), asked_at)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._keeper.alarm(self)
 
     async def detach(self) -> None:
         """Let go of the lease without giving it back: this client neither renews nor returns it any more.
@@ -216,7 +228,8 @@ class AsyncLease(HeldLease):
             LeaseLost: The lease had ended before.
             AlreadyReleased: It was given back, or let go.
         """
-        self._let_go(self._finished("detached"))
+        self._finish("detached")
+        self._keeper.let_go(self)
 
     async def __aenter__(self) -> Self:
         return self

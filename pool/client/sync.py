@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pool.client.aio import AsyncClient
+from pool.client.bundle import AsyncBundle, HeldBundle
 from pool.client.lease import AsyncLease, OnLost
 from pool.errors import ClientClosed
 from pool.models import (
@@ -154,6 +155,27 @@ class Lease:
         return repr(self._held).replace("AsyncLease", "Lease")
 
 
+class Bundle(HeldBundle[Lease]):
+    """Leases as one context manager: leaving the block gives all of them back, as failed if by an exception."""
+
+    def __init__(self, held: AsyncBundle, loop: _Loop) -> None:
+        super().__init__({pool: tuple(Lease(lease, loop) for lease in held[pool]) for pool in held.pools})
+        self._held = held
+        self._loop = loop
+
+    def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give all containers back but those that were given back one by one. See `AsyncBundle.release`."""
+        self._loop.run(self._held.release(outcome))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.run(self._held.__aexit__(kind, error, trace))
+
+
 class Client:
     """Asks a pool for containers. Make one for each process; any number of threads may use it at once.
 
@@ -210,6 +232,8 @@ class Client:
         request_id: str | None = None,
         requirements: Mapping[str, Any] | None = None,
         label: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        max_retries: int = 2,
         on_lost: OnLost | None = None,
         on_deadline: OnLost | None = None,
     ) -> Lease:
@@ -229,11 +253,51 @@ class Client:
                 request_id=request_id,
                 requirements=requirements,
                 label=label,
+                metadata=metadata,
+                max_retries=max_retries,
                 on_lost=on_lost,
                 on_deadline=on_deadline,
             )
         )
         return Lease(held, self._loop)
+
+    def acquire_many(
+        self,
+        pools: Mapping[str, int],
+        *,
+        priority: str | Priority = Priority.NORMAL,
+        owner: str | None = None,
+        wait_s: float = 60.0,
+        timeout_s: float | None = None,
+        ttl_s: float | None = None,
+        request_id: str | None = None,
+        label: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        max_retries: int = 2,
+        on_lost: OnLost | None = None,
+        on_deadline: OnLost | None = None,
+    ) -> Bundle:
+        """Get several containers at once, all or none: `{"browser": 2, "mail": 1}`. See `AsyncClient.acquire_many`.
+
+        An interrupt while it waits gives back what it had.
+        """
+        held = self._loop.run(
+            self._client.acquire_many(
+                pools,
+                priority=priority,
+                owner=owner,
+                wait_s=wait_s,
+                timeout_s=timeout_s,
+                ttl_s=ttl_s,
+                request_id=request_id,
+                label=label,
+                metadata=metadata,
+                max_retries=max_retries,
+                on_lost=on_lost,
+                on_deadline=on_deadline,
+            )
+        )
+        return Bundle(held, self._loop)
 
     def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give back a lease that another process took. See `AsyncClient.release`."""
@@ -266,6 +330,22 @@ class Client:
     def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
         """Have the manager reset a container that nobody holds. See `AsyncClient.reset`."""
         self._loop.run(self._client.reset(pool, container_id, level=level))
+
+    def quarantine(self, pool: str, container_id: str, *, reason: str, force: bool = False) -> None:
+        """Take a container out of rotation and keep it as it is. See `AsyncClient.quarantine`."""
+        self._loop.run(self._client.quarantine(pool, container_id, reason=reason, force=force))
+
+    def restore(self, pool: str, container_id: str) -> None:
+        """Have a quarantined container recreated, verified and lent again. See `AsyncClient.restore`."""
+        self._loop.run(self._client.restore(pool, container_id))
+
+    def drain(self, pool: str, container_id: str | None = None) -> None:
+        """Let a container, or the whole pool, take no new lease until `resume`. See `AsyncClient.drain`."""
+        self._loop.run(self._client.drain(pool, container_id))
+
+    def resume(self, pool: str, container_id: str | None = None) -> None:
+        """Lend a draining container, or a draining pool, again."""
+        self._loop.run(self._client.resume(pool, container_id))
 
 
 def connect(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> Client:

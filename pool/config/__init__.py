@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pool.config.container import ContainerOptions, MountOptions, PortOptions
+from pool.config.evidence import Cause, EvidenceOptions
 from pool.config.load import load_config, parse_config, render_config
 from pool.config.options import (
     DockerOptions,
@@ -12,17 +13,20 @@ from pool.config.options import (
     ManagerOptions,
     PoolOptions,
     RedisOptions,
-    ResetOptions,
-    ResetRecipe,
     SlotOptions,
     TcpProbe,
 )
+from pool.config.recycle import RecycleOptions
+from pool.config.reset import ResetOptions, ResetRecipe, Verify
 from pool.config.root import Config, Slot
+from pool.config.thresholds import ThresholdOptions
 
 __all__ = [
+    "Cause",
     "Config",
     "ContainerOptions",
     "DockerOptions",
+    "EvidenceOptions",
     "HealthOptions",
     "HttpProbe",
     "LimitOptions",
@@ -30,12 +34,15 @@ __all__ = [
     "MountOptions",
     "PoolOptions",
     "PortOptions",
+    "RecycleOptions",
     "RedisOptions",
     "ResetOptions",
     "ResetRecipe",
     "Slot",
     "SlotOptions",
     "TcpProbe",
+    "ThresholdOptions",
+    "Verify",
     "load_config",
     "parse_config",
     "render_config",

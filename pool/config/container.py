@@ -21,6 +21,8 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _VOLUME = re.compile(r"/.*|[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _RESTART = r"^(no|always|unless-stopped|on-failure(:\d+)?)$"
 
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
 
 def refusal(at: str, value: object, allowed: str) -> PydanticCustomError:
     """Return the error of a rule that concerns several fields, at the one that the user has to change.

@@ -4,43 +4,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pool.config.container import ContainerOptions, Options, PortNumber, refusal
+from pool.config.container import ContainerOptions, Options, PortNumber, Seconds, refusal
+from pool.config.evidence import EvidenceOptions
+from pool.config.recycle import RecycleOptions
 from pool.config.redis_url import MOST_REPLICAS, parse_redis_url
-from pool.models import ResetLevel
+from pool.config.reset import ResetOptions
+from pool.config.thresholds import ThresholdOptions
+from pool.models import HandOutCheck
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
 NAME_RULE = "use up to 64 of a-z, 0-9, -, _ and ., with a letter or digit at both ends"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-
-_LEVELS = [level.label for level in ResetLevel]
-
-
-def _level(value: object) -> ResetLevel:
-    if isinstance(value, ResetLevel):
-        return value
-    if value not in _LEVELS:
-        raise ValueError(f"use one of {', '.join(_LEVELS)}")
-    return ResetLevel[str(value).upper()]
-
-
-def _name_default(schema: dict[str, Any]) -> None:
-    schema["default"] = ResetLevel(schema["default"]).label
-
-
-Level = Annotated[
-    ResetLevel,
-    BeforeValidator(_level),
-    PlainSerializer(lambda level: level.label, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "enum": _LEVELS}),
-    Field(json_schema_extra=_name_default),
-]
 
 
 class TcpProbe(Options):
@@ -74,6 +55,11 @@ class HttpProbe(Options):
         return value
 
 
+def published(ports: Mapping[int, int], port: int | None) -> int:
+    """Return the published port of a probe: of the container port that it names, or the first there is."""
+    return ports[port] if port is not None else next(iter(ports.values()))
+
+
 class HealthOptions(Options):
     """When a container counts as healthy. Probes run in the order TCP, HTTP, engine."""
 
@@ -81,69 +67,33 @@ class HealthOptions(Options):
     """Seconds between two checks of one container."""
     failures: Annotated[int, Field(ge=1, le=100)] = 3
     """Failures in a row that make a container unhealthy. A container that is not running is so at once."""
+    recoveries: Annotated[int, Field(ge=1, le=100)] = 1
+    """Good checks in a row after which earlier failures do not count any more."""
     start_timeout_s: Seconds = 60.0
     """How long a started container may take until it is healthy."""
     tcp: TcpProbe | None = TcpProbe()
     """TCP probe; `null` for a container without a port."""
     http: HttpProbe | None = None
     """HTTP probe; none by default, since every server answers differently."""
+    hand_out: Literal["none", "tcp", "http"] = "none"
+    """The probe that each client runs between a grant and its use, headers included: about a millisecond against a
+    container that broke since it was last checked. One that fails goes to recovery, and the client gets another."""
 
+    @model_validator(mode="after")
+    def _hand_out_is_a_probe(self) -> HealthOptions:
+        if self.hand_out != "none" and getattr(self, self.hand_out) is None:
+            raise refusal("hand_out", self.hand_out, f"it needs health.{self.hand_out}; configure that, or use none")
+        return self
 
-class ResetRecipe(Options):
-    """What a soft reset does inside the container, stage by stage, and what may stay."""
-
-    shell: str | None = "/bin/sh"
-    """A POSIX shell in the image. `null` in an image without one means: every reset is at least hard."""
-    user: str | None = None
-    """User that the stages run as; the one that the container starts as by default. Let it start as root and become
-    another at once, and its workload cannot reach the shell. With `no-new-privileges`, root has the capabilities of
-    `cap_add` only in a container that itself starts as root."""
-    keep_processes: list[str] = []
-    """Names (`comm`, shell patterns allowed) that survive the reset, besides process 1."""
-    temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*"]  # noqa: S108 - paths in the container
-    """Paths to delete, shell patterns allowed; `/*` also means the hidden files there."""
-    caches: list[str] = []
-    """Paths of caches to delete, like `temporary`."""
-    logs: list[str] = []
-    """Log files to empty; they stay open in their writers."""
-    environment: list[str] = []
-    """Shell commands that put the environment back, each of which must succeed."""
-    validate_with: list[str] = Field(default=[], alias="validate")
-    """Shell commands that must succeed at the end."""
-
-
-class ResetOptions(Options):
-    """Which level follows what, how long each may take, and how the result is verified."""
-
-    on_release: Level = ResetLevel.SOFT
-    """After a lease that passed. `none` lends the container on as it is: only for stateless services."""
-    on_failure: Level = ResetLevel.HARD
-    """After a lease that ended as failed or error."""
-    on_expiry: Level = ResetLevel.HARD
-    """After an expired or lost lease. At least hard: the old user may still be connected."""
-    recipe: ResetRecipe = ResetRecipe()
-    """What a soft reset does."""
-    soft_timeout_s: Seconds = 10.0
-    """Deadline of a soft reset."""
-    hard_timeout_s: Seconds = 60.0
-    """Deadline of a hard reset, until the container is healthy again."""
-    recreate_timeout_s: Seconds = 120.0
-    """Deadline of a recreation, until the container is healthy again."""
-    quarantine_after: Annotated[int, Field(ge=1, le=100)] = 3
-    """Resets that may fail in a row, each through all its levels, before an operator has to look."""
-    verify: bool = True
-    """Compare processes, changed files and temporary files with those of the fresh container."""
-    ignore_files: list[str] = []
-    """Paths (shell patterns) that may differ from the fresh container."""
-    ignore_processes: list[str] = []
-    """Command lines (shell patterns) that may run besides those of the fresh container."""
-
-    @field_validator("on_expiry")
-    @classmethod
-    def _fenced(cls, value: ResetLevel) -> ResetLevel:
-        if value < ResetLevel.HARD:
-            raise ValueError("use hard or recreate: the user of an expired lease may still be connected")
-        return value
+    def check_at_hand_out(self, ports: Mapping[int, int]) -> HandOutCheck | None:
+        """Return what clients are to ask a container whose ports are published like this."""
+        if self.hand_out == "tcp" and self.tcp is not None and ports:
+            return HandOutCheck("tcp", published(ports, self.tcp.port), self.tcp.timeout_s)
+        if self.hand_out == "http" and self.http is not None and ports:
+            probe = self.http
+            port = published(ports, probe.port)
+            return HandOutCheck("http", port, probe.timeout_s, probe.path, tuple(probe.status), probe.headers)
+        return None
 
 
 class LimitOptions(Options):
@@ -221,14 +171,23 @@ class PoolOptions(Options):
     """Address under which clients reach the published ports."""
     scheme: Literal["http", "https", "ws", "wss", "tcp"] = "http"
     """Scheme of the lease's `url`."""
+    pause_after_s: Seconds | None = None
+    """Seconds without a lease after which a container is frozen; it then uses no CPU, and is thawed before it is lent.
+    `null`: never."""
     aging_s: Seconds | None = None
     """Seconds of waiting that make up for one priority class. `null`: strictly by priority."""
     container: ContainerOptions
     """How each container is created."""
     health: HealthOptions = HealthOptions()
     """When a container counts as healthy."""
+    thresholds: ThresholdOptions = ThresholdOptions()
+    """When the use of memory and CPU is worth an event, or a reset."""
     reset: ResetOptions = ResetOptions()
     """How a used container becomes as good as new."""
+    recycle: RecycleOptions = RecycleOptions()
+    """When a container has served long enough to be replaced."""
+    evidence: EvidenceOptions = EvidenceOptions()
+    """What is kept of a container that went wrong."""
     limits: LimitOptions = LimitOptions()
     """Time and number limits."""
     degradation: DegradationOptions = DegradationOptions()

@@ -9,6 +9,7 @@
 --   ready     zset   available container -> since
 --   exp       zset   allocated container -> when its lease expires
 --   work      zset   container that waits for a manager -> since
+--   frozen    zset   paused container -> since, or when a waiting request last asked for it to be thawed
 --   q         zset   waiting request -> arrival + priority x weight
 --   wdl       zset   waiting request -> when its wait ends
 --   r:<req>   hash   a request, for its waiter and so that a command may be sent twice; has a TTL
@@ -28,8 +29,9 @@ local HINT_TTL_MS = 60000
 local HINTS_KEPT = 1000
 local ENDED_TTL_MS = 3600000
 local EVENTS_KEPT = '20000'
+local INDEXES = {'ready', 'exp', 'work', 'frozen'}
 local INDEX = {
-  available = 'ready', allocated = 'exp',
+  available = 'ready', allocated = 'exp', paused = 'frozen',
   starting = 'work', cleaning = 'work', resetting = 'work', unhealthy = 'work',
 }
 local LEASE_FIELDS = {
@@ -76,16 +78,29 @@ local function hint(process, text)
   call('PEXPIRE', key, HINT_TTL_MS)
 end
 
--- The one writer of a container's state: hash and index change together. Further fields go into the same write.
-local function enter(id, state, now, score, ...)
+-- The index that a container belongs into. A draining one that is free is in none: nobody gets it, nobody has it thawed.
+local function index_of(id, state)
   local index = INDEX[state]
-  for _, name in ipairs({'ready', 'exp', 'work'}) do
+  local free = index == 'ready' or index == 'frozen'
+  return not (free and call('HEXISTS', P .. 'c:' .. id, 'draining') == 1) and index or nil
+end
+
+-- Put a container into its index, and out of the others.
+local function place(id, state, score)
+  local index = index_of(id, state)
+  for _, name in ipairs(INDEXES) do
     if name == index then
-      call('ZADD', P .. name, int(score or now), id)
+      call('ZADD', P .. name, int(score), id)
     else
       call('ZREM', P .. name, id)
     end
   end
+  return index
+end
+
+-- The one writer of a container's state: hash and index change together. Further fields go into the same write.
+local function enter(id, state, now, score, ...)
+  local index = place(id, state, score or now)
   call('HSET', P .. 'c:' .. id, 'state', state, 'revision', int(now), 'since', int(now), ...)
   if index == 'work' then hint('manager', id) end
 end
@@ -134,7 +149,8 @@ local function conclude(request, state)
   call('PEXPIRE', key, ENDED_TTL_MS)
 end
 
--- Put a request into the queue, where its score says.
+-- Put a request into the queue, where its score says. If a container is frozen, the manager is asked to thaw it: each
+-- waiting request asks for another one.
 local function enqueue(request, r, score, now)
   local key = P .. 'r:' .. request
   call('HSET', key, 'state', 'waiting')
@@ -143,6 +159,11 @@ local function enqueue(request, r, score, now)
   call('ZADD', P .. 'q', int(score), request)
   count('queued', r.owner, 1)
   emit(now, 'request.queued', 'request', request, 'owner', r.owner, 'priority', r.priority)
+  local frozen = call('ZRANGE', P .. 'frozen', 0, 0)[1]
+  if frozen then
+    call('ZADD', P .. 'frozen', int(now), frozen)
+    hint('manager', frozen)
+  end
 end
 
 -- One of a bundle is granted: the rest of it stands before everybody else from now on, and before the rest of any
@@ -198,7 +219,7 @@ local function alive(process, now)
   return until_ and tonumber(until_) > now
 end
 
--- Give a clean container to the best live waiter, in this very step; if there is none, it is available.
+-- Give a clean container to the best live waiter, in this very step; if there is none, or it is draining, it is available.
 local function settle(id, now)
   local key = P .. 'c:' .. id
   local freed_at = call('HGET', key, 'freed_at')
@@ -207,7 +228,8 @@ local function settle(id, now)
     average('mean_reset', now - tonumber(freed_at))
   end
   local limits = call('HMGET', META, 'claim_ttl', 'max_leases_per_owner', 'max_leases')
-  while true do
+  local draining = call('HEXISTS', key, 'draining') == 1
+  while not draining do
     local request = call('ZRANGE', P .. 'q', 0, 0)[1]
     if not request then break end
     local r = read_request(request)
@@ -239,13 +261,21 @@ local function finish(id, state, request_state, now, ...)
   local v = call('HMGET', key, 'request', 'owner', 'fence', 'granted_at')
   call('HDEL', key, unpack(LEASE_FIELDS))
   call('HINCRBY', key, 'uses', 1)
-  call('HSET', key, 'level', '0', 'freed_at', int(now), ...)
+  call('HSET', key, 'level', '0', 'freed_at', int(now), 'last_request', v[1], 'last_owner', v[2], ...)
   count('held', v[2], -1)
   if request_state ~= 'cancelled' and request_state ~= 'unfit' then average('mean_held', now - tonumber(v[4])) end
   conclude(v[1], request_state)
   emit(now, 'lease.' .. request_state, 'container', id, 'request', v[1], 'owner', v[2], 'fence', v[3],
     'held_us', int(now - tonumber(v[4])), ...)
   if state then enter(id, state, now) else call('ZREM', P .. 'exp', id) end -- settle counts what is lent
+end
+
+-- Remove a pool. What still tells its story expires by itself.
+local function forget_pool()
+  for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do call('DEL', P .. 'c:' .. id) end
+  for _, name in ipairs(INDEXES) do call('DEL', P .. name) end
+  for _, name in ipairs({'meta', 'ids', 'q', 'wdl', 'own', 'held', 'queued', 'mgr', 'baselines'}) do call('DEL', P .. name) end
+  call('PEXPIRE', P .. 'events', 24 * ENDED_TTL_MS)
 end
 
 -- Find the container that a lease still holds, or why it holds none: released, lost, … or gone.

@@ -12,7 +12,7 @@ local clock, request, token, owner, process, liveness, priority, wait, ttl, time
 local LOW = 3
 
 local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
-  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold')
+  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl')
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
@@ -51,7 +51,10 @@ local arrived = tick()
 local ready = call('ZRANGE', P .. 'ready', 0, many - 1)
 local left = many - #ready
 if left > 0 then
-  if wait <= 0 then return {'busy'} end
+  if wait <= 0 then
+    if left + call('ZCARD', P .. 'q') > call('ZCARD', P .. 'frozen') then return {'busy'} end
+    wait = tonumber(m[15]) -- thawing takes a moment
+  end
   if over_limit(m[7], left, 'ZCARD', P .. 'q') then return {'over_limit', 'max_queued', m[7]} end
   if over_limit(m[11], left, 'HGET', P .. 'queued', owner) then
     return {'over_limit', 'max_queued_per_owner', m[11]}

@@ -1,11 +1,12 @@
--- Take no new request and end the waiting ones; leases go on until they are given back. `open` undoes it.
+-- Take no new request and end the waiting ones; leases go on until they are given back. `resume` undoes it, and `open`
+-- does if it was a manager that wanted it; an operator's wish outlives managers.
 -- KEYS: meta
--- ARGV: clock
+-- ARGV: clock, by
 -- Returns: how many containers are still leased
-local clock = ARGV[1]
+local clock, by = ARGV[1], ARGV[2]
 
 if call('EXISTS', META) == 0 then return 0 end
-call('HSET', META, 'draining', '1')
+if call('HGET', META, 'draining') ~= 'operator' then call('HSET', META, 'draining', by) end
 local now = tick()
 emit(now, 'pool.draining')
 for _, request in ipairs(call('ZRANGE', P .. 'q', 0, -1)) do dequeue(request, 'cancelled', now) end

@@ -7,7 +7,7 @@ local clock, incarnation = ARGV[1], ARGV[2]
 
 local created = call('HSETNX', META, 'incarnation', incarnation)
 call('HSET', META, unpack(ARGV, 3))
-call('HDEL', META, 'draining')
+if call('HGET', META, 'draining') == 'manager' then call('HDEL', META, 'draining') end
 local now = tick()
 call('PERSIST', P .. 'events')
 if created == 1 then emit(now, 'pool.created', 'incarnation', incarnation) end

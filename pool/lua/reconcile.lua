@@ -1,5 +1,6 @@
 -- Bring indexes and hashes into step, forget containers that left the configuration, and serve the queue.
--- A container that left while leased is forgotten once it is given back and this runs again.
+-- A container that left while leased is forgotten once it is given back and this runs again; one that is quarantined,
+-- once an operator has restored it.
 -- KEYS: meta
 -- ARGV: clock, containers...
 -- Returns: {{containers unknown to Redis}, {containers forgotten}}
@@ -14,16 +15,17 @@ end
 for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
   local key = P .. 'c:' .. id
   local v = call('HMGET', key, 'state', 'expires_at')
-  if not v[1] or (not wanted[id] and v[1] ~= 'allocated') then
+  if not v[1] or (not wanted[id] and v[1] ~= 'allocated' and v[1] ~= 'quarantined') then
     call('DEL', key)
     call('HDEL', P .. 'baselines', id)
     call('SREM', P .. 'ids', id)
-    for _, name in ipairs({'ready', 'exp', 'work'}) do call('ZREM', P .. name, id) end
+    for _, name in ipairs(INDEXES) do call('ZREM', P .. name, id) end
     forgotten[#forgotten + 1] = id
     emit(now, 'container.forgotten', 'container', id)
   else
-    for _, name in ipairs({'ready', 'exp', 'work'}) do
-      if INDEX[v[1]] ~= name then
+    local index = index_of(id, v[1])
+    for _, name in ipairs(INDEXES) do
+      if index ~= name then
         call('ZREM', P .. name, id)
       elseif not call('ZSCORE', P .. name, id) then
         call('ZADD', P .. name, name == 'exp' and v[2] or int(now), id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pool.manager.garbage import Garbage, Item
 from pool.manager.pool_manager import Ending, PoolManager
 
-__all__ = ["Ending", "PoolManager"]
+__all__ = ["Ending", "Garbage", "Item", "PoolManager"]

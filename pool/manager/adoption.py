@@ -8,9 +8,10 @@ from pool.config import Config, Slot
 from pool.health import HealthReport
 from pool.manager.crew import Crew
 from pool.manager.watch import HealthWatch
-from pool.models import WORK_STATES, ContainerRecord, ResetLevel, ResetReason, State
+from pool.models import ContainerRecord, ResetLevel, ResetReason, State
 from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime
 from pool.reset import Resetter
+from pool.states import WORK_STATES
 from pool.store import PoolStore
 
 log = structlog.get_logger()
@@ -71,6 +72,8 @@ class Adoption:
             self._crew.schedule(slot.id)
         elif record.state in (State.AVAILABLE, State.ALLOCATED):
             await self._keep(slot, container, record)
+        elif record.state is State.PAUSED:
+            await self._keep_frozen(container, record)
 
     async def _introduce(self, slot: Slot, container: EngineContainer | None) -> None:
         """Make a container known that Redis does not know. Nobody knows what is in it, so it is recreated."""
@@ -81,6 +84,12 @@ class Adoption:
         self._crew.schedule(slot.id)
         if container is not None:
             self._log.warning("container.adopted_unknown", container=slot.id, name=container.name)
+
+    async def _keep_frozen(self, container: EngineContainer | None, record: ContainerRecord) -> None:
+        """Go on with a container that is frozen while nobody needs it, unless it died of that."""
+        if container is None or not (container.running or container.state is EngineState.PAUSED):
+            detail = f"the container is {container.state if container else 'gone'}"
+            await self._watch.judge(record, HealthReport("engine", detail, dead=True))
 
     async def _keep(self, slot: Slot, container: EngineContainer | None, record: ContainerRecord) -> None:
         """Go on with a container that Redis knows and that is lent or ready to be."""

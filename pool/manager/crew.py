@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import structlog
 
 from pool.config import Config, Slot
 from pool.errors import ContainerGone, EngineUnavailable, ImageMissing, NameTaken, PortTaken, StoreError
-from pool.models import WORK_STATES, ContainerRecord, ResetLevel, ResetReason, State
+from pool.evidence import EvidenceKeeper
+from pool.models import ContainerRecord, PoolStatus, ResetLevel, ResetReason, State
 from pool.ports import ContainerSpec, EngineContainer, Runtime
-from pool.reset import Attempt, Place, Resetter, first_level, next_level
+from pool.recycling import Recycler
+from pool.reset import Attempt, Place, Resetter, first_level, next_level, stale_container
+from pool.states import WORK_STATES
 from pool.store import PoolStore
 
 #: Delay before a container whose recreation failed is recreated again; doubles each time.
@@ -20,6 +24,9 @@ _LONGEST_RETRY_S = 10.0
 
 #: Faults that somebody has to mend outside: trying again at once would not help.
 CONFLICTS = (PortTaken, NameTaken, ImageMissing)
+
+#: What an event says of a hand-over, by `reset.verify`.
+_VERIFIED = {"full": "yes", "fast": "fast", "off": "off"}
 
 log = structlog.get_logger()
 
@@ -38,6 +45,7 @@ class Crew:
         runtime: The engine.
         store: The pool in Redis.
         resetter: Does the resets.
+        evidence: Keeps what a reset destroys.
         leading: Whether this manager may still touch the containers.
     """
 
@@ -48,6 +56,7 @@ class Crew:
         runtime: Runtime,
         store: PoolStore,
         resetter: Resetter,
+        evidence: EvidenceKeeper,
         leading: Callable[[], bool],
     ) -> None:
         self.containers: dict[str, EngineContainer] = {}
@@ -57,9 +66,12 @@ class Crew:
         self._config = config
         self._options = config.pools[pool].reset
         self._slots = {slot.id: slot for slot in config.slots(pool)}
+        self._specs = {name: ContainerSpec.of(config, slot, generation=1).spec for name, slot in self._slots.items()}
         self._runtime = runtime
         self._store = store
         self._resetter = resetter
+        self._evidence = evidence
+        self._recycler = Recycler(config.pools[pool].recycle, store, runtime)
         self._leading = leading
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
@@ -84,8 +96,18 @@ class Crew:
         if record.state in WORK_STATES and not self.busy(record.id):
             self.schedule(record.id)
 
+    async def take_up(self, status: PoolStatus) -> None:
+        """See to all containers that need it, and to one that has stood idle for too long."""
+        for record in status.containers:
+            self.schedule_if_due(record)
+        if stale := stale_container(status, self._options):
+            facts: dict[str, str | int] = {"reason": ResetReason.ON_ALLOCATION.value, "level": 0, "note": ""}
+            if await self._store.transition(stale, State.RESETTING, store=facts):
+                self.schedule(stale.id)
+
     def _finished(self, container_id: str, task: asyncio.Task[None]) -> None:
         del self._tasks[container_id]
+        self._recycler.done(container_id)
         if not self._tasks:
             self.idle.set()
         if task.cancelled():
@@ -124,18 +146,39 @@ class Crew:
             facts: dict[str, str | int] = {"reason": ResetReason.ON_HEALTH_FAILURE.value, "level": 0}
             await self._store.transition(record, State.RESETTING, store=facts | {"note": record.note})
             return
-        place = await self._place(slot, record)
-        level = self._level(place, record)
+        level = first_level(record, self._options)
+        if await self._recycler.served(record):
+            level = ResetLevel.RECREATE
+        place = self._as_last_seen(slot, record) if ResetLevel.NONE < level <= ResetLevel.MEDIUM else None
+        place = place or await self._place(slot, record)
+        await self._evidence.before_reset(record, place.container)
+        if place.container is None or place.container.spec != self._specs[slot.id]:
+            level = ResetLevel.RECREATE
         if level is ResetLevel.NONE:
-            await self._store.transition(record, State.AVAILABLE, facts={"verified": "off"})
+            if not await self._grown(record, place.container):
+                await self._store.transition(record, State.AVAILABLE, facts={"verified": "off"})
             return
         attempt = await self._resetter.attempt(place, level)
         if attempt.place.container is not None:
             self.containers[slot.id] = attempt.place.container
-        if attempt.clean:
-            await self._succeed(record, attempt)
-        else:
+        if not attempt.clean:
             await self._fail(record, attempt)
+        elif level is ResetLevel.RECREATE or not await self._grown(record, attempt.place.container):
+            await self._succeed(record, attempt)
+
+    async def _grown(self, record: ContainerRecord, container: EngineContainer | None) -> bool:
+        """Whether a container that is ready to be lent uses so much memory that it is to be recreated instead."""
+        why = await self._recycler.grown(record, container.ref) if container is not None else ""
+        return bool(why) and await self._store.transition(
+            record, State.RESETTING, store={"level": int(ResetLevel.RECREATE), "note": why}
+        )
+
+    def _as_last_seen(self, slot: Slot, record: ContainerRecord) -> Place | None:
+        """Return a container that ran when it was last seen, for resets that it survives: they notice if not."""
+        container = self.containers.get(slot.id)
+        if container is None or not container.running or container.generation != record.info.generation:
+            return None
+        return Place(slot, container, container.generation)
 
     async def _place(self, slot: Slot, record: ContainerRecord) -> Place:
         container = self.containers.get(slot.id)
@@ -150,22 +193,16 @@ class Crew:
         generation = record.info.generation
         return Place(slot, container, max(generation, container.generation) if container else generation)
 
-    def _level(self, place: Place, record: ContainerRecord) -> ResetLevel:
-        wanted = ContainerSpec.of(self._config, place.slot, generation=place.generation).spec
-        if place.container is None or place.container.spec != wanted:
-            return ResetLevel.RECREATE
-        return first_level(record, self._options)
-
     async def _succeed(self, record: ContainerRecord, attempt: Attempt) -> None:
-        verified = "yes" if self._options.verify else "off"
         milliseconds = round(attempt.seconds * 1000)
-        facts: dict[str, str | int] = {"verified": verified}
+        facts: dict[str, str | int] = {"verified": _VERIFIED[self._options.verify]}
         if record.state is State.STARTING:
             facts["start_ms"] = milliseconds
         else:
             facts["reset_level"] = attempt.level.label
             facts["reset_reason"] = (record.reason or ResetReason.MANUAL).value
             facts["reset_ms"] = milliseconds
+        facts |= _stages(attempt) | self._recycler.facts(record.id)
         if await self._store.transition(record, State.AVAILABLE, store={"failures": 0, "level": 0}, facts=facts):
             self._log.info("container.ready", container=record.id, **facts)
 
@@ -173,14 +210,17 @@ class Crew:
         if record.state is State.STARTING and isinstance(attempt.error, CONFLICTS):
             raise attempt.error
         exhausted = attempt.level is ResetLevel.RECREATE
+        # What a recreation made before it failed is not in the attempt's place: it is looked for.
+        await self._evidence.not_clean(record, None if exhausted else attempt.place.container, attempt.problem)
         failures = record.failures + int(exhausted)
         store: dict[str, str | int] = {
             "note": attempt.problem,
             "failures": failures,
-            "level": int(next_level(attempt.level)),
+            "level": int(next_level(attempt.level, self._options)),
             "reason": (record.reason or ResetReason.MANUAL).value,
         }
         facts: dict[str, str | int] = {"reset_level": attempt.level.label, "reset_ms": round(attempt.seconds * 1000)}
+        facts |= _stages(attempt)
         to = State.QUARANTINED if failures >= self._options.quarantine_after else State.RESETTING
         await self._store.transition(record, to, store=store, facts=facts)
         self._log.warning(
@@ -188,6 +228,14 @@ class Crew:
             container=record.id,
             level=attempt.level.label,
             problem=attempt.problem,
+            **_stages(attempt),
         )
         if exhausted and to is State.RESETTING:
             await asyncio.sleep(min(_RETRY_S * 2**failures, _LONGEST_RETRY_S))
+
+
+def _stages(attempt: Attempt) -> dict[str, str]:
+    """Return how the stages went as a fact for events: name → exit code and milliseconds, as JSON."""
+    if not attempt.stages:
+        return {}
+    return {"stages": json.dumps({stage.name: [stage.exit_code, round(stage.ms, 1)] for stage in attempt.stages})}

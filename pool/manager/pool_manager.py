@@ -16,12 +16,17 @@ import structlog
 from pool.config import Config
 from pool.degradation import Degradation
 from pool.errors import EngineError, StoreError, UnknownPool
+from pool.evidence import EvidenceKeeper
 from pool.health import Prober
 from pool.manager.adoption import Adoption
 from pool.manager.crew import Crew
+from pool.manager.freezer import Freezer
+from pool.manager.garbage import Garbage
+from pool.manager.listener import EngineListener
+from pool.manager.sampling import Sampler
 from pool.manager.watch import HealthWatch
 from pool.models import State
-from pool.ports import LABEL_ID, Runtime
+from pool.ports import Runtime
 from pool.reaper import reap_all
 from pool.reset import Resetter
 from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retrying
@@ -32,6 +37,7 @@ _STANDBY_POLL_S = 0.5
 _ANNOUNCE_POLL_S = 0.02
 _DRAIN_POLL_S = 0.1
 _DEGRADATION_INTERVAL_S = 1.0
+_GARBAGE_INTERVAL_S = 3600.0
 
 log = structlog.get_logger()
 
@@ -144,13 +150,16 @@ class PoolManager:
         renewing = asyncio.create_task(self._renew())
         prober = Prober(self._runtime, self._options.health)
         resetter = Resetter(self._config, self._store.pool, self._runtime, self._store, prober.wait_healthy)
-        crew = Crew(self._config, self._store.pool, self._runtime, self._store, resetter, self._leading)
+        evidence = EvidenceKeeper(self._config, self._store.pool, self._runtime, self._store)
+        crew = Crew(self._config, self._store.pool, self._runtime, self._store, resetter, evidence, self._leading)
+        freezer = Freezer(self._options.pause_after_s, self._runtime, self._store, crew)
         wake = WakeListener(self._connection, "manager")
         try:
-            await self._run_loops(renewing, prober, resetter, crew, wake, ending.requested)
+            await self._run_loops(renewing, prober, resetter, crew, freezer, wake, ending.requested)
             if ending.remove:
                 await self._dissolve()
         finally:
+            await freezer.close()
             await crew.finish(grace_s=self._timing.stop_grace_s if self._leading() else 0)
             if ending.remove and self._leading():
                 await self._remove()
@@ -158,7 +167,6 @@ class PoolManager:
             await asyncio.gather(renewing, return_exceptions=True)
             await wake.close()
             await resetter.close()
-            await prober.close()
             with suppress(StoreError):
                 await self._store.resign(self._id)
             self._log.info("manager.stopped")
@@ -169,27 +177,38 @@ class PoolManager:
         prober: Prober,
         resetter: Resetter,
         crew: Crew,
+        freezer: Freezer,
         wake: WakeListener,
         stop: asyncio.Event,
     ) -> None:
-        watch = HealthWatch(self._options.health, self._store, prober, crew)
+        watch = HealthWatch(self._options.health, self._store, self._runtime, prober, crew)
+        listener = EngineListener(self._runtime, self._config.deployment, self._store.pool, watch, self._tell)
+        cpus = self._options.container.cpus
+        sampler = Sampler(self._options.thresholds, cpus, self._store, self._runtime, crew)
         adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
         degradation = Degradation(self._options.degradation, self._store)
         await self._open(adoption)
+        sweeps = []
+        if self._store.pool == min(self._config.pools):  # one of a deployment's managers is enough
+            garbage = Garbage(self._config, self._runtime, self._connection)
+            sweeps.append(self._every(_GARBAGE_INTERVAL_S, "garbage", garbage.sweep))
         loops = [
+            *sweeps,
             self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
             self._every(self._options.health.interval_s, "health", watch.check_all),
+            self._every(self._options.health.interval_s, "samples", sampler.look),
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
             self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
-            self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew)),
-            self._hear(wake, crew),
-            self._hear_engine(watch),
+            self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew, freezer)),
+            self._hear(wake, crew, freezer),
+            listener.run(),
             self._announce_and_wait(crew, stop),
         ]
         await _first_to_end(loops, renewing, crew.conflict)
 
     async def _open(self, adoption: Adoption) -> None:
-        created, incarnation = await self._store.open(PoolSettings.of(self._options), secrets.token_hex(4))
+        settings = PoolSettings.of(self._options, self._config.deployment)
+        created, incarnation = await self._store.open(settings, secrets.token_hex(4))
         self._log.info("pool.created" if created else "pool.adopted", incarnation=incarnation)
         if self._options.container.privileged:
             self._log.warning("pool.privileged", why="its containers may do to the host whatever root may")
@@ -215,7 +234,7 @@ class PoolManager:
         else:
             self._log.info(f"{event}.over")
 
-    async def _look_after(self, adoption: Adoption, crew: Crew) -> None:
+    async def _look_after(self, adoption: Adoption, crew: Crew, freezer: Freezer) -> None:
         """Take up work that no hint told of; where Redis lost its data, begin anew with the containers there are."""
         try:
             status = await self._store.status()
@@ -223,8 +242,8 @@ class PoolManager:
             self._log.error("redis.data_lost", then="every container is recreated before it is lent again")
             await self._open(adoption)
             return
-        for record in status.containers:
-            crew.schedule_if_due(record)
+        await crew.take_up(status)
+        await freezer.look(status)
 
     async def _announce_and_wait(self, crew: Crew, stop: asyncio.Event) -> None:
         """Say when every container has been started, then wait for the end."""
@@ -238,29 +257,15 @@ class PoolManager:
         self.ready.set()
         await stop.wait()
 
-    async def _hear(self, wake: WakeListener, crew: Crew) -> None:
+    async def _hear(self, wake: WakeListener, crew: Crew, freezer: Freezer) -> None:
         await wake.add(self._store.pool)
 
         async def listen() -> None:
             async for _, container_id in wake.hints():
                 crew.schedule(container_id)
+                freezer.hear(container_id)
 
         await retrying()(listen)
-
-    async def _hear_engine(self, watch: HealthWatch) -> None:
-        """Check a container as soon as the engine reports its death; after a gap in the reports, all of them."""
-        while True:
-            try:
-                async for event in self._runtime.events(self._config.deployment):
-                    container_id = event.labels.get(LABEL_ID, "")
-                    if event.action in ("die", "oom", "pause", "destroy") and container_id:
-                        await watch.check_now(container_id)
-            except (EngineError, StoreError) as error:
-                self._tell("engine.events_broken", error.message)
-                await asyncio.sleep(_WORK_POLL_S)
-                with suppress(EngineError, StoreError):
-                    await watch.check_all()
-                    self._tell("engine.events_broken", "")
 
     # Leaving for good
 

@@ -3,63 +3,239 @@
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 
 import structlog
 
 from pool.config import HealthOptions
-from pool.health import HealthReport, Prober
+from pool.errors import ContainerGone, EngineError, EngineTimeout, EngineUnavailable
+from pool.health import STRATEGIES, Action, Fault, HealthReport, Prober, Streak
 from pool.manager.crew import Crew
 from pool.models import ContainerRecord, ResetReason, State
-from pool.store import PoolStore
+from pool.observed import Condition
+from pool.ports import EngineContainer, EngineEvent, EngineState, Runtime
+from pool.store import Observation, PoolStore
+
+#: Conditions that are over when a container answers its probes. How much it uses is the sampler's business.
+_OVER_WHEN_HEALTHY = frozenset(condition for condition in Condition if not condition.measured)
+#: Between the beginnings of two checks: fifty at once would take the CPU from those who want containers.
+_PACE_S = 0.01
+_WATCHED = (State.AVAILABLE, State.ALLOCATED, State.PAUSED)
+_RUNS = (EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING)
 
 log = structlog.get_logger()
 
 
-class HealthWatch:
-    """Checks the containers that are lent or ready to be, and takes unfit ones out of rotation."""
+class Sight(Enum):
+    """What a look at a container has come to."""
 
-    def __init__(self, options: HealthOptions, store: PoolStore, prober: Prober, crew: Crew) -> None:
+    RUNS = "nothing to be done"
+    HANDLED = "something was done"
+    RACE_LOST = "it is not what it was any more"
+
+
+class HealthWatch:
+    """Finds out what is wrong with containers that are lent or ready to be, and does what the table of strategies says.
+
+    Args:
+        options: How patient to be.
+        store: The pool in Redis.
+        runtime: The engine.
+        prober: Asks containers.
+        crew: Recovers those that are taken out of rotation.
+    """
+
+    def __init__(self, options: HealthOptions, store: PoolStore, runtime: Runtime, prober: Prober, crew: Crew) -> None:
         self._options = options
         self._store = store
+        self._runtime = runtime
         self._prober = prober
         self._crew = crew
-        self._failures: dict[str, int] = {}
+        self._streaks: dict[str, tuple[int, Streak]] = {}
         self._log = log.bind(pool=store.pool)
 
+    # At intervals
+
     async def check_all(self) -> None:
-        """Check all containers at the same time."""
+        """Check all containers side by side: each begins a little after the one before, and none waits for another."""
         status = await self._store.status()
-        due = [record for record in status.containers if record.state in (State.AVAILABLE, State.ALLOCATED)]
-        await asyncio.gather(*(self.check(record) for record in due))
+        pace_s = min(_PACE_S, self._options.interval_s / 2 / max(1, len(status.containers)))
+        await asyncio.gather(*(self._visit(record, n * pace_s) for n, record in enumerate(status.containers)))
+
+    async def _visit(self, record: ContainerRecord, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        if record.state in _WATCHED:
+            await self.check(record)
+        elif record.state is State.QUARANTINED and Condition.HOST_LOST in record.conditions:
+            await self._ask_after(record)
 
     async def check_now(self, container_id: str) -> None:
         """Check one container because something happened to it."""
         record = await self._store.container(container_id)
-        if record is not None and record.state in (State.AVAILABLE, State.ALLOCATED):
+        if record is not None and record.state in _WATCHED:
             await self.check(record)
 
     async def check(self, record: ContainerRecord) -> None:
-        """Probe a container and judge it by what is found."""
+        """Look at a container and, if nothing is wrong at first sight, probe it and judge it by what is found."""
         container = self._crew.containers.get(record.id)
-        if container is not None:
+        if container is None or await self._look_at(record, container) is not Sight.RUNS:
+            return
+        if record.state is not State.PAUSED:  # frozen, it cannot answer and need not
             await self.judge(record, await self._prober.check(container.ref, record.info))
 
     async def judge(self, record: ContainerRecord, report: HealthReport) -> None:
-        """Take a container out of rotation if it is dead, or idle and failing for too long.
+        """Do what follows from a report: death, or too many failures in a row, take a container out of rotation."""
+        if report.dead:
+            await self._handle(record, Fault.CRASH, str(report))
+            return
+        streak = self._streak(record)
+        failing = streak.note(healthy=report.healthy)
+        if streak.over and record.conditions & _OVER_WHEN_HEALTHY:
+            await self._store.observe([Observation(record.id, over=record.conditions & _OVER_WHEN_HEALTHY)])
+        elif failing:
+            lost = await self._lost_host(record)
+            await self._handle(record, Fault.HOST_LOST if lost else Fault.HANG, lost or str(report))
 
-        What is leased belongs to its holder: a busy server may well not answer us. Only death ends a lease.
+    def _streak(self, record: ContainerRecord) -> Streak:
+        """Return a container's failures in a row since it entered its state."""
+        revision, streak = self._streaks.get(record.id, (0, None))
+        if streak is None or revision != record.revision:
+            streak = Streak(failures=self._options.failures, recoveries=self._options.recoveries)
+            self._streaks[record.id] = (record.revision, streak)
+        return streak
+
+    async def _lost_host(self, record: ContainerRecord) -> str:
+        """Return why a container's engine cannot be asked; empty if it can."""
+        try:
+            await self._runtime.inspect(self._crew.containers[record.id].ref)
+        except (EngineUnavailable, EngineTimeout) as error:
+            return f"host lost: {error.message}"
+        except EngineError:
+            return ""  # it answers, though not as we hoped
+        return ""
+
+    async def _ask_after(self, record: ContainerRecord) -> None:
+        """Bring a container back whose host was lost, if its engine answers again."""
+        try:
+            await self._runtime.check()
+        except EngineError:
+            return
+        await self._store.observe([Observation(record.id, over=frozenset({Condition.HOST_LOST}))])
+        await plan_reset(self._store, self._crew, record, Fault.HOST_LOST, "its host was lost, and is back")
+
+    # When the engine reports something
+
+    async def hear(self, event: EngineEvent, container_id: str) -> None:
+        """See to a container that something happened to.
+
+        Most events are only the reason to look: what counts is what the engine says of the container now. A lost race
+        means that the container has just been granted or given back; then it is looked at again.
         """
-        if report.healthy:
-            self._failures.pop(record.id, None)
-            return
-        failures = self._failures[record.id] = self._failures.get(record.id, 0) + 1
-        failing = record.state is State.AVAILABLE and failures >= self._options.failures
-        if not report.dead and not failing:
-            return
-        self._failures.pop(record.id, None)
-        facts = {"reason": ResetReason.ON_HEALTH_FAILURE.value, "note": str(report)}
-        if await self._store.transition(record, State.UNHEALTHY, store=facts):
-            self._log.warning(
-                "container.unhealthy", container=record.id, probe=report.probe, detail=report.detail, owner=record.owner
+        while await self._see_to(event, container_id) is Sight.RACE_LOST:
+            pass
+
+    async def _see_to(self, event: EngineEvent, container_id: str) -> Sight:
+        record = await self._store.container(container_id)
+        container = self._crew.containers.get(container_id)
+        if record is None or record.state not in _WATCHED or container is None or container.ref != event.ref:
+            return Sight.RUNS
+        if event.action == "oom":
+            detail = "the kernel killed a process: the memory limit was reached"
+            return await self._handle(record, Fault.OUT_OF_MEMORY, detail)
+        if event.action == "health_status: unhealthy":
+            return await self._handle(record, Fault.HANG, "the image's own health check fails")
+        if event.action == "die" and event.at > container.started_s:
+            # The engine says so right away, but holds back what it knows of the container until its network is undone.
+            code = f" with code {event.exit_code}" if event.exit_code is not None else ""
+            return await self._handle(record, Fault.CRASH, f"engine: the container ended{code}")
+        return await self._look_at(record, container, anew=True)
+
+    async def look_all(self) -> None:
+        """Look at all containers: nobody has reported what happened while nobody listened."""
+        status = await self._store.status()
+        await asyncio.gather(
+            *(
+                self._look_at(record, container, anew=True)
+                for record in status.containers
+                if record.state in _WATCHED and (container := self._crew.containers.get(record.id)) is not None
             )
-            self._crew.schedule(record.id)
+        )
+
+    async def _look_at(self, record: ContainerRecord, known: EngineContainer, *, anew: bool = False) -> Sight:
+        """Judge a container by what the engine says of it alone: that takes a millisecond, where a probe may hang.
+
+        Args:
+            record: The container as the pool knows it.
+            known: The container as the engine showed it last.
+            anew: Whether one that was started since then counts as dead: what its user had in it is gone.
+        """
+        try:
+            now = await self._runtime.inspect(known.ref)
+        except ContainerGone:
+            return await self._handle(record, Fault.CRASH, "engine: the container is gone")
+        except EngineError:
+            return Sight.RUNS  # for all we know; the probes tell more
+        if now.state not in _RUNS:
+            code = f" with code {now.exit_code}" if now.exit_code is not None else ""
+            return await self._handle(record, Fault.CRASH, f"engine: the container is {now.state}{code}")
+        if anew and now.started_at != known.started_at and not self._crew.busy(record.id):
+            return await self._handle(record, Fault.CRASH, "engine: the container was started anew by somebody else")
+        if now.state is EngineState.PAUSED and record.state is not State.PAUSED:
+            return await self._handle(record, Fault.PAUSED, "engine: the container was paused by somebody else")
+        return Sight.RUNS
+
+    # What follows
+
+    async def _handle(self, record: ContainerRecord, fault: Fault, detail: str) -> Sight:
+        strategy = STRATEGIES[fault]
+        match strategy.leased if record.state is State.ALLOCATED else strategy.idle:
+            case Action.RECOVER:
+                return await self._recover(record, fault, detail)
+            case Action.QUARANTINE:
+                return await self._quarantine(record, detail)
+            case Action.THAW:
+                await self._thaw(record, detail)
+            case Action.TELL if strategy.condition is not None and strategy.condition not in record.conditions:
+                await self._store.observe([Observation(record.id, hold=frozenset({strategy.condition}), note=detail)])
+                self._log.warning(f"container.{strategy.condition}", container=record.id, detail=detail)
+        return Sight.HANDLED
+
+    async def _recover(self, record: ContainerRecord, fault: Fault, detail: str) -> Sight:
+        """Take a container out of rotation; a lease on it ends, and its holder is told."""
+        store = {"reason": ResetReason.ON_HEALTH_FAILURE.value, "note": detail}
+        if not await self._store.transition(record, State.UNHEALTHY, store=store, facts={"fault": fault.value}):
+            return Sight.RACE_LOST
+        facts = {"container": record.id, "fault": fault.value, "detail": detail, "owner": record.owner}
+        self._log.warning("container.unhealthy", **facts)
+        self._crew.schedule(record.id)
+        return Sight.HANDLED
+
+    async def _quarantine(self, record: ContainerRecord, detail: str) -> Sight:
+        facts = {"fault": Fault.HOST_LOST.value}
+        if not await self._store.transition(record, State.QUARANTINED, store={"note": detail}, facts=facts):
+            return Sight.RACE_LOST
+        lost = frozenset({Condition.HOST_LOST})
+        await self._store.observe([Observation(record.id, hold=lost, note=detail)])
+        self._log.warning("container.quarantined", container=record.id, problem=detail)
+        return Sight.HANDLED
+
+    async def _thaw(self, record: ContainerRecord, detail: str) -> None:
+        paused = frozenset({Condition.PAUSED})
+        try:
+            await self._runtime.unpause(self._crew.containers[record.id].ref)
+        except EngineError as error:
+            await self._store.observe([Observation(record.id, hold=paused, note=f"{detail}; {error.message}")])
+            self._log.warning("container.not_thawed", container=record.id, why=error.message)
+            return
+        await self._store.observe([Observation(record.id, hold=paused, over=paused, note=detail)])
+        self._log.warning("container.thawed", container=record.id, detail=detail, owner=record.owner)
+
+
+async def plan_reset(store: PoolStore, crew: Crew, record: ContainerRecord, fault: Fault, note: str) -> bool:
+    """Have a container that nobody holds reset, as after a failure; returns False if it is not what it was any more."""
+    wish: dict[str, str | int] = {"reason": ResetReason.ON_HEALTH_FAILURE.value, "level": 0, "note": note}
+    if not await store.transition(record, State.RESETTING, store=wish, facts={"fault": fault.value}):
+        return False
+    log.info("container.reset_planned", pool=store.pool, container=record.id, fault=fault.value, note=note)
+    crew.schedule(record.id)
+    return True

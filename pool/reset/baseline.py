@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from pool.config import ResetOptions
 from pool.ports import Change, ChangeKind, Process
+
+#: What the listing says of a log besides its path.
+_SAID_OF_LOGS = re.compile(r" \((?:not empty|a link)\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Baseline:
             tuple(sorted(f"{change.kind.value} {change.path}" for change in changes)),
             tuple(sorted(files)),
         )
+
+    def with_changes_of(self, other: Baseline) -> Baseline:
+        """Return it with another one's changed paths: for whoever does not want to compare them."""
+        return replace(self, changes=other.changes)
 
     def to_json(self) -> str:
         """Write it for Redis."""
@@ -74,7 +82,7 @@ class Baseline:
         left += [
             f"file {path}"
             for path in sorted(set(now.files) - set(self.files))
-            if not _matches(path, options.ignore_files)
+            if not _matches(_SAID_OF_LOGS.sub("", path), options.ignore_files)
         ]
         return list(dict.fromkeys(left))
 

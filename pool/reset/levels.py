@@ -1,24 +1,22 @@
-"""The levels of a reset, each one attempt: soft, hard, recreate. What follows an attempt is the manager's business."""
+"""The levels of a reset, each one attempt: soft, medium, hard, recreate. What follows is the manager's business."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pool.config import Config, Slot
-from pool.errors import EngineError, EngineUnavailable, ShellBroken
+from pool.errors import EngineError, EngineUnavailable
 from pool.models import ContainerInfo, ResetLevel
-from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime, ShellSession
-from pool.reset.baseline import Baseline
-from pool.reset.recipe import StageReport, build_listing, build_script, read_report
+from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime
+from pool.reset.inside import Inside
+from pool.reset.recipe import stage_names
+from pool.reset.report import Stage
+from pool.reset.turns import Turns
+from pool.reset.verification import Verifier
 from pool.store import PoolStore
-
-#: A killed process may show for a moment until its parent has reaped it.
-_SETTLE_S = 0.5
-_SETTLE_POLL_S = 0.01
 
 #: Waits until a started container is healthy; returns what is wrong, or nothing.
 WaitHealthy = Callable[[EngineContainer, ContainerInfo, float], Awaitable[str]]
@@ -46,6 +44,7 @@ class Attempt:
         problem: What was left or what failed, in words; empty means verified clean.
         error: The engine's error where it was one.
         place: The slot afterwards.
+        stages: Those that were run inside, in their order.
     """
 
     level: ResetLevel
@@ -53,6 +52,7 @@ class Attempt:
     seconds: float
     problem: str = ""
     error: EngineError | None = None
+    stages: tuple[Stage, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -60,8 +60,25 @@ class Attempt:
         return not self.problem
 
 
+#: Stages that take longer than this may have been sent to a container that does not run.
+_USUAL_S = 0.5
+
+_WAITING = "waiting until it answers its probes"
+
+
 class _NotClean(Exception):
     """An attempt ends here, and why."""
+
+
+@dataclass(slots=True)
+class _Trial:
+    """An attempt in progress: what is known of it even if it fails."""
+
+    level: ResetLevel
+    place: Place
+    deadline_s: float
+    doing: str = ""
+    stages: tuple[Stage, ...] = ()
 
 
 class Resetter:
@@ -84,14 +101,13 @@ class Resetter:
         self._runtime = runtime
         self._store = store
         self._wait_healthy = wait_healthy
-        self._shells: dict[str, ShellSession] = {}
-        self._starts = asyncio.Semaphore(config.docker.start_concurrency)
+        self._inside = Inside(runtime, self._reset.recipe, self._options.container)
+        self._verifier = Verifier(self._reset, runtime, self._inside, store)
+        self._turns = Turns(config.docker.start_concurrency)
 
     async def close(self) -> None:
         """Close all shell sessions."""
-        for shell in self._shells.values():
-            await shell.close()
-        self._shells.clear()
+        await self._inside.close()
 
     def info(self, slot: Slot, container: EngineContainer, generation: int) -> ContainerInfo:
         """Return what clients need to reach a container."""
@@ -107,6 +123,7 @@ class Resetter:
             url=url,
             labels=dict(self._options.container.labels),
             generation=generation,
+            hand_out=self._options.health.check_at_hand_out(ports),
         )
 
     async def attempt(self, place: Place, level: ResetLevel) -> Attempt:
@@ -115,146 +132,120 @@ class Resetter:
         Raises:
             EngineUnavailable: The engine is away: nobody can say anything about the container.
         """
-        if level is ResetLevel.SOFT:
-            return await self._timed(place, level, self._soft, self._reset.soft_timeout_s)
-        async with self._starts:
+        match level:
+            case ResetLevel.SOFT:
+                return await self._timed(_Trial(level, place, self._reset.soft_timeout_s), self._clean)
+            case ResetLevel.MEDIUM:
+                return await self._timed(_Trial(level, place, self._reset.medium_timeout_s), self._clean)
+        async with self._turns.take():  # waiting for one's turn does not count
             if level is ResetLevel.HARD:
-                return await self._timed(place, level, self._hard, self._reset.hard_timeout_s)
-            return await self._timed(place, level, self._recreate, self._reset.recreate_timeout_s)
+                return await self._timed(_Trial(level, place, self._reset.hard_timeout_s), self._restart)
+            return await self._timed(_Trial(level, place, self._reset.recreate_timeout_s), self._recreate)
 
-    async def _timed(
-        self, place: Place, level: ResetLevel, work: Callable[[Place], Awaitable[Place]], timeout_s: float
-    ) -> Attempt:
+    async def _timed(self, trial: _Trial, work: Callable[[_Trial], Awaitable[None]]) -> Attempt:
         started = time.monotonic()
         problem, error = "", None
         try:
-            async with asyncio.timeout(timeout_s):
-                place = await work(place)
+            async with asyncio.timeout(trial.deadline_s):
+                await work(trial)
         except EngineUnavailable:
             raise
         except _NotClean as reason:
             problem = str(reason)
         except TimeoutError:
-            problem = f"not finished within {timeout_s:g} s"
+            problem = f"not finished within {trial.deadline_s:g} s: {trial.doing}"
         except EngineError as failure:
             problem, error = failure.message, failure
-        return Attempt(level, place, time.monotonic() - started, problem, error)
+        return Attempt(trial.level, trial.place, time.monotonic() - started, problem, error, trial.stages)
 
     # The levels
 
-    async def _soft(self, place: Place) -> Place:
-        container = _present(place)
+    async def _clean(self, trial: _Trial) -> None:
+        """Soft and medium: the container runs on."""
+        container = _present(trial.place)
         if not container.running:
             raise _NotClean(f"the container is {container.state}")
-        files = await self._run_stages(container)
-        await self._verify(place, container, files)
-        return place
+        stages = asyncio.ensure_future(self._run_stages(trial, container))
+        try:
+            await asyncio.wait((stages,), timeout=_USUAL_S)
+            if not stages.done():  # a frozen container would keep us waiting until the deadline
+                seen = await self._runtime.inspect(container.ref)
+                if not seen.running:
+                    raise _NotClean(f"the container is {seen.state}")
+            files = await stages
+        finally:
+            stages.cancel()
+        await self._verify(trial, container, files)
 
-    async def _hard(self, place: Place) -> Place:
-        container = _present(place)
-        await self._drop_shell(container.ref)
+    async def _restart(self, trial: _Trial) -> None:
+        container = _present(trial.place)
+        await self._inside.drop(container.ref)
         if container.state is EngineState.PAUSED:
             await self._runtime.unpause(container.ref)
+        trial.doing = "restarting the container"
         container = await self._runtime.restart(container.ref, grace_s=self._options.container.stop_grace_s)
-        place = Place(place.slot, container, place.generation)
-        await self._started(place, container)
-        files = await self._run_stages(container) if self._reset.recipe.shell is not None else frozenset[str]()
-        await self._verify(place, container, files)
-        return place
+        trial.place = Place(trial.place.slot, container, trial.place.generation)
+        await self._started(trial, container)
+        await self._verify(trial, container, await self._run_stages(trial, container))
 
-    async def _recreate(self, place: Place) -> Place:
-        if place.container is not None:
-            await self._drop_shell(place.container.ref)
-            await self._runtime.remove(place.container.ref)
-        spec = ContainerSpec.of(self._config, place.slot, generation=place.generation + 1)
+    async def _recreate(self, trial: _Trial) -> None:
+        slot, trial.doing = trial.place.slot, "replacing the container"
+        if trial.place.container is not None:
+            await self._inside.drop(trial.place.container.ref)
+            await self._runtime.remove(trial.place.container.ref)
+        spec = ContainerSpec.of(self._config, slot, generation=trial.place.generation + 1)
         created = await self._runtime.create(spec)
         try:
             container = await self._runtime.start(created.ref)
         except BaseException:
             await asyncio.shield(self._runtime.remove(created.ref))
             raise
-        place = Place(place.slot, container, spec.generation)
-        await self._started(place, container)
-        files = await self._list_files(container)
-        baseline = await self._look(place, container, files)
-        await self._store.save_baseline(place.slot.id, baseline.to_json())
-        return place
+        trial.place = Place(slot, container, spec.generation)
+        await self._started(trial, container)
+        files = await self._inside.list_files(container.ref, deadline_s=self._reset.soft_timeout_s)
+        await self._verifier.remember(slot.id, container.ref, spec.generation, files)
 
-    async def _started(self, place: Place, container: EngineContainer) -> None:
+    # Their parts
+
+    async def _started(self, trial: _Trial, container: EngineContainer) -> None:
         """Publish where a started container is reached, and wait until it answers."""
-        info = self.info(place.slot, container, place.generation)
+        trial.doing = _WAITING
+        info = self.info(trial.place.slot, container, trial.place.generation)
         await self._store.register(info, spec=container.spec)
         if problem := await self._wait_healthy(container, info, self._options.health.start_timeout_s):
             raise _NotClean(problem)
 
-    # The inside: stages through the open shell, or one exec where there is none
-
-    async def _run_stages(self, container: EngineContainer) -> frozenset[str]:
-        report = await self._run_script(container, build_script)
-        if report.problem:
-            raise _NotClean(report.problem)
-        return report.files
-
-    async def _list_files(self, container: EngineContainer) -> frozenset[str]:
+    async def _run_stages(self, trial: _Trial, container: EngineContainer) -> frozenset[str]:
+        """Run the stages of the level; returns what is left where they wiped."""
         if self._reset.recipe.shell is None:
             return frozenset()
-        return (await self._run_script(container, build_listing)).files
-
-    async def _run_script(self, container: EngineContainer, build: Callable[..., str]) -> StageReport:
-        marker = secrets.token_hex(8)
-        recipe = self._reset.recipe
-        script = build(recipe, self._options.container.tmpfs, marker=marker)
-        try:
-            shell = await self._shell(container.ref)
-            result = await shell.run(script, deadline_s=self._reset.soft_timeout_s)
-        except ShellBroken:
-            await self._drop_shell(container.ref)
-            result = await self._runtime.exec(
-                container.ref,
-                [recipe.shell or "/bin/sh", "-c", script],
-                user=recipe.user,
-                deadline_s=self._reset.soft_timeout_s,
-            )
-        return read_report(result.output, marker=marker)
-
-    async def _shell(self, ref: str) -> ShellSession:
-        shell = self._shells.get(ref)
-        if shell is None or not shell.alive:
-            recipe = self._reset.recipe
-            shell = await self._runtime.open_shell(ref, shell=recipe.shell or "/bin/sh", user=recipe.user)
-            self._shells[ref] = shell
-        return shell
-
-    async def _drop_shell(self, ref: str) -> None:
-        if shell := self._shells.pop(ref, None):
-            await shell.close()
-
-    # The outside: what the engine sees
-
-    async def _look(self, place: Place, container: EngineContainer, files: frozenset[str]) -> Baseline:
-        changes, processes = await asyncio.gather(
-            self._runtime.changes(container.ref), self._runtime.processes(container.ref)
-        )
-        shell = self._shells.get(container.ref)
-        ours = shell.pid if shell is not None and shell.alive else None
-        return Baseline.of(place.generation, [process for process in processes if process.pid != ours], changes, files)
-
-    async def _verify(self, place: Place, container: EngineContainer, files: frozenset[str]) -> None:
-        info = self.info(place.slot, container, place.generation)
-        if problem := await self._wait_healthy(container, info, self._reset.soft_timeout_s):
+        trial.doing = "running the stages inside"
+        deadline_s = min(trial.deadline_s, self._reset.soft_timeout_s)
+        if trial.level is ResetLevel.MEDIUM:
+            deadline_s = trial.deadline_s
+        report = await self._inside.run_stages(container.ref, trial.level, deadline_s=deadline_s)
+        trial.stages = report.stages
+        if problem := report.problem(stage_names(trial.level)):
             raise _NotClean(problem)
-        if not self._reset.verify:
-            return
-        text = await self._store.load_baseline(place.slot.id)
-        baseline = Baseline.from_json(text) if text else None
-        if baseline is None or baseline.generation != place.generation:
-            raise _NotClean("it is not known what the container looked like when it was new")
-        until = time.monotonic() + _SETTLE_S
-        while left := baseline.differences(await self._look(place, container, files), self._reset):
-            settling = all("process " in difference for difference in left)
-            if not settling or time.monotonic() > until:
-                raise _NotClean("left behind: " + "; ".join(left[:8]) + ("; …" if len(left) > 8 else ""))
-            await asyncio.sleep(_SETTLE_POLL_S)
+        return report.files
+
+    async def _verify(self, trial: _Trial, container: EngineContainer, files: frozenset[str]) -> None:
+        """Ask the container and its engine, both at once, whether it is as it was when it was new."""
+        place, trial.doing = trial.place, _WAITING
+        info = self.info(place.slot, container, place.generation)
+        health = asyncio.ensure_future(self._wait_healthy(container, info, self._reset.soft_timeout_s))
+        known = asyncio.ensure_future(self._verifier.baseline(place.slot.id, place.generation))
+        changed = asyncio.ensure_future(self._verifier.changes(container.ref))
+        try:
+            problem, baseline, changes = await asyncio.gather(health, known, changed)
+        finally:
+            for question in (health, known, changed):
+                question.cancel()  # where another one failed
+        trial.doing = "verifying from outside"
+        # What answered the probe may show among the processes: they are looked at last.
+        problem = problem or await self._verifier.problem(container.ref, baseline, changes, files)
+        if problem:
+            raise _NotClean(problem)
 
 
 def _present(place: Place) -> EngineContainer:

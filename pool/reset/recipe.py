@@ -1,7 +1,7 @@
-"""The six stages of a reset as one POSIX shell script, and what it reports.
+"""The six stages of a reset, and the two more of a medium one, as one POSIX shell script.
 
-The script needs nothing but `sh` and `rm` in the image: processes are found in /proc, since pkill and pgrep are
-missing from many images. Children get neither the session's input nor its output.
+It needs nothing but `sh` and `rm` in the image: processes are found in /proc, since pkill and pgrep are
+missing from many images. Children get none of the session's input.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pool.config import ResetRecipe
+from pool.models import ResetLevel
 
 STAGES = (
     "terminate_processes",
@@ -22,23 +22,38 @@ STAGES = (
     "validate",
 )
 
-# Runs in the shell that reads the script, not in a subshell of it: it must know itself to spare itself.
-_TERMINATE = """\
+#: Those of a medium reset. Workers are started again when everything is wiped: what they create at their start must
+#: stay, and while they start they may not have the names yet that `terminate_processes` spares.
+MEDIUM_STAGES = ("kill_workers", *STAGES[:-1], "restart_workers", "validate")
+
+# Runs in the shell that reads the script, not in a subshell of it: it must know itself to spare itself. It goes round
+# until it finds nobody to kill, so that nothing can write any more when the rest is wiped. On a busy host, a process
+# that was killed takes milliseconds to end: hence so many rounds. Zombies are not waited for: that is up to their
+# parents. They are killed all the same, since one may still have threads that run.
+_KILL = """\
 read -r self _ < /proc/self/stat
-round=0
-while [ $round -lt 5 ]; do
+round=0 killed=1
+while [ $killed = 1 ] && [ $round -lt 300 ]; do
   killed=0
   for entry in /proc/[0-9]*; do
     pid=${{entry#/proc/}}
     [ "$pid" = 1 ] || [ "$pid" = "$$" ] || [ "$pid" = "$self" ] && continue
     {{ read -r name < "$entry/comm"; }} 2>/dev/null || continue
-    {keep}
-    kill -9 "$pid" 2>/dev/null && killed=1
+    {choose}
+    {{ read -r stat < "$entry/stat"; }} 2>/dev/null || continue
+    stat=${{stat##*) }}
+    kill -9 "$pid" 2>/dev/null || continue
+    [ "${{stat%% *}}" = Z ] || killed=1 victim=$name
   done
-  [ $killed = 0 ] && break
   round=$((round + 1))
 done
+[ $killed = 0 ] || {{ echo "does not end, or always comes back: $victim"; false; }}
 """
+
+#: Nothing that a reset runs may read the session's input. What it says tells why it failed; yet what is to go on
+#: running must not hold the session's output.
+_HEARD = "</dev/null 2>&1"
+_SILENT = "</dev/null >/dev/null 2>&1"
 
 _EMPTY_LOGS = """\
 for file in {paths}; do
@@ -52,28 +67,12 @@ for file in {paths}; do
 done
 """
 
-
-@dataclass(frozen=True, slots=True)
-class StageReport:
-    """What the script said.
-
-    Attributes:
-        exit_codes: By stage name; a stage that is missing was not reached.
-        files: What is left at the paths that were to be wiped, and in other tmpfs.
-    """
-
-    exit_codes: Mapping[str, int]
-    files: frozenset[str]
-
-    @property
-    def problem(self) -> str:
-        """The first stage that failed, in words; empty if all succeeded."""
-        for stage in STAGES:
-            if stage not in self.exit_codes:
-                return f"stage {stage} was not reached"
-            if self.exit_codes[stage]:
-                return f"stage {stage} ended with code {self.exit_codes[stage]}"
-        return ""
+_LIST_LOGS = """\
+for file in {paths}; do
+  if [ -L "$file" ]; then printf '%s file %s\\n' {marker} "$file (a link)"
+  elif [ -s "$file" ]; then printf '%s file %s\\n' {marker} "$file (not empty)"; fi
+done
+"""
 
 
 def shell_pattern(pattern: str) -> str:
@@ -91,53 +90,64 @@ def shell_pattern(pattern: str) -> str:
     return quoted
 
 
-def build_script(recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str) -> str:
-    """Return the script of all six stages; each reports its exit code on a line that begins with `marker`."""
-    bodies = {
-        "terminate_processes": _TERMINATE.format(keep=_keep(recipe.keep_processes)),
+def stage_names(level: ResetLevel) -> tuple[str, ...]:
+    """Return the stages of a level in their order."""
+    return MEDIUM_STAGES if level is ResetLevel.MEDIUM else STAGES
+
+
+def stage_bodies(recipe: ResetRecipe) -> dict[str, str]:
+    """Return what each stage does, as a script of its own."""
+    kill = recipe.keep_processes if recipe.medium_kill is None else recipe.medium_kill
+    return {
+        "kill_workers": _KILL.format(choose=_choose(kill, spare=recipe.medium_kill is None)),
+        "restart_workers": _commands(recipe.restart, _SILENT),
+        "terminate_processes": _KILL.format(choose=_choose(recipe.keep_processes, spare=True)),
         "clear_temporary": _remove(recipe.temporary),
         "clear_caches": _remove(recipe.caches),
         "clear_logs": _EMPTY_LOGS.format(paths=_join(recipe.logs)) if recipe.logs else ":",
-        "reset_environment": _commands(recipe.environment),
-        "validate": _commands(recipe.validate_with),
+        "reset_environment": _commands(recipe.environment, _HEARD),
+        "validate": _commands(recipe.validate_with, _HEARD),
     }
-    lines = [f"{{ {bodies[stage]}\n}}\nprintf '%s stage %s %s\\n' {marker} {stage} $?" for stage in STAGES]
-    return "\n".join([*lines, build_listing(recipe, tmpfs, marker=marker)])
+
+
+def build_script(
+    recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str, level: ResetLevel = ResetLevel.SOFT
+) -> str:
+    """Return the script of a level's stages; each reports its exit code on a line that begins with `marker`.
+
+    A line with the marker alone comes first, and the listing last.
+    """
+    bodies = stage_bodies(recipe)
+    lines = [f"{{ {bodies[stage]}\n}}\nprintf '%s stage %s %s\\n' {marker} {stage} $?" for stage in stage_names(level)]
+    return "\n".join([f"printf '%s begin\\n' {marker}", *lines, build_listing(recipe, tmpfs, marker=marker)])
 
 
 def build_listing(recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str) -> str:
-    """Return the script that lists what is at the wiped paths, and in tmpfs, which `docker diff` never shows."""
+    """Return the script that lists what is at the wiped paths and in tmpfs, which `docker diff` never shows, and logs.
+
+    A log counts while there is something in it, or once it is a link. `docker diff` says the same of an empty one.
+    """
     paths = [*recipe.temporary, *recipe.caches, *(f"{path.rstrip('/')}/*" for path in tmpfs)]
-    return _LIST.format(paths=_join(paths), marker=marker) if paths else ":"
-
-
-def read_report(output: str, *, marker: str) -> StageReport:
-    """Read what the script printed."""
-    exit_codes: dict[str, int] = {}
-    files: set[str] = set()
-    for line in output.splitlines():
-        if not line.startswith(f"{marker} "):
-            continue
-        kind, _, rest = line.removeprefix(f"{marker} ").partition(" ")
-        if kind == "file":
-            files.add(rest)
-        else:
-            stage, _, code = rest.partition(" ")
-            exit_codes[stage] = int(code)
-    return StageReport(exit_codes, frozenset(files))
+    listing = _LIST.format(paths=_join(paths), marker=marker) if paths else ""
+    return listing + (_LIST_LOGS.format(paths=_join(recipe.logs), marker=marker) if recipe.logs else "") or ":"
 
 
 def _join(patterns: list[str]) -> str:
     return " ".join(shell_pattern(pattern) for pattern in patterns)
 
 
-def _keep(names: list[str]) -> str:
-    return f'case "$name" in {"|".join(shell_pattern(name) for name in names)}) continue ;; esac' if names else ""
+def _choose(names: list[str], *, spare: bool) -> str:
+    """Return what lets a loop pass over the processes of these names, or over all others."""
+    if not names:
+        return "" if spare else "continue"
+    patterns = "|".join(shell_pattern(name) for name in names)
+    chosen = "continue ;;" if spare else ";; *) continue ;;"
+    return f'case "$name" in {patterns}) {chosen} esac'
 
 
 def _remove(patterns: list[str]) -> str:
-    return f"rm -rf -- {_join(patterns)} </dev/null >/dev/null 2>&1" if patterns else ":"
+    return f"rm -rf -- {_join(patterns)} {_HEARD}" if patterns else ":"
 
 
-def _commands(commands: list[str]) -> str:
-    return " && ".join(f"( {command}\n) </dev/null >/dev/null 2>&1" for command in commands) or ":"
+def _commands(commands: list[str], streams: str) -> str:
+    return " && ".join(f"( {command}\n) {streams}" for command in commands) or ":"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.decode import Measured
 from pool.store.events import read_events
+from pool.store.observation import Observation
+from pool.store.orphans import find_orphans, forget_orphans
 from pool.store.pool_store import Claim, PoolSettings, PoolStore, pool_names
 from pool.store.request import LIVENESS_S, RequestSpec
 from pool.store.request_store import Grant, RequestStore, Waiting
@@ -16,6 +18,7 @@ __all__ = [
     "Connection",
     "Grant",
     "Measured",
+    "Observation",
     "PoolSettings",
     "PoolStore",
     "RequestSpec",
@@ -23,6 +26,8 @@ __all__ = [
     "Waiting",
     "WakeListener",
     "check_pool_name",
+    "find_orphans",
+    "forget_orphans",
     "pool_names",
     "read_events",
     "retrying",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -66,14 +66,19 @@ def check_pool_name(pool: str) -> str:
     return pool
 
 
-def retrying(*, for_s: float | None = None) -> AsyncRetrying:
+class _Loading(StoreUnavailable):
+    """The server is there, and reads its data from disk."""
+
+
+def retrying(*, for_s: float | None = None, on: type[StoreUnavailable] = StoreUnavailable) -> AsyncRetrying:
     """Return what calls a function again, with growing and scattered delays, while Redis is away.
 
     Args:
         for_s: Seconds after which the last error is raised; never when None.
+        on: The error after which to call again.
     """
     return AsyncRetrying(
-        retry=retry_if_exception_type(StoreUnavailable),
+        retry=retry_if_exception_type(on),
         wait=wait_random_exponential(multiplier=0.02, max=1.0),
         stop=stop_never if for_s is None else stop_after_delay(for_s),
         reraise=True,
@@ -141,12 +146,15 @@ class Connection:
         await self._servers.close()
 
     async def check(self) -> str:
-        """Connect and return the server's version.
+        """Connect and return the server's version; while it loads its data, it is waited for within our patience.
 
         Raises:
             StoreUnavailable: Nobody answers.
             StoreUnsupported: It is too old, or does not run Lua.
         """
+        return await retrying(for_s=self._patience_s, on=_Loading)(self._check_once)
+
+    async def _check_once(self) -> str:
         version = ""
         async with self._guarded():
             for redis in await self._servers.all():
@@ -241,6 +249,22 @@ class Connection:
             )
         return reply
 
+    async def scan(self, pattern: str) -> AsyncGenerator[str, None]:
+        """Yield the keys of a pattern, on all servers, some of them twice; each step has its own deadline.
+
+        Raises:
+            StoreUnavailable: A server does not answer.
+        """
+        async with self._guarded():
+            servers = await self._servers.all()
+        for redis in servers:
+            cursor = -1
+            while cursor:
+                async with self._guarded():
+                    cursor, keys = await redis.scan(max(cursor, 0), match=pattern, count=1000)
+                for key in keys:
+                    yield str(key)
+
     @asynccontextmanager
     async def plain(self) -> AsyncIterator[Redis]:
         """Lend the client, with a deadline and errors translated.
@@ -282,7 +306,8 @@ class translated:  # noqa: N801 - reads as a word at its place: `with translated
                 f"Redis at {self._url} refused us: {error}", hint="check user and password in the URL"
             ) from error
         if isinstance(error, _AWAY) or (isinstance(error, ResponseError) and _NOT_NOW.search(str(error))):
-            raise StoreUnavailable(
+            kind = _Loading if isinstance(error, BusyLoadingError) else StoreUnavailable
+            raise kind(
                 f"Redis at {self._url} does not answer: {str(error) or 'timed out'}",
                 hint="start it, or give another URL in redis.url or POOL_URL; leave both empty for a private server",
             ) from error

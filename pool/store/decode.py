@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 from pool.models import (
     ContainerInfo,
     ContainerRecord,
+    HandOutCheck,
     LeaseData,
     Outcome,
     PoolFacts,
@@ -22,6 +23,7 @@ from pool.models import (
     TimeoutRecommendation,
     WaitingRequest,
 )
+from pool.observed import Condition, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +63,29 @@ def seconds(microseconds: str | int) -> float:
 
 def dump_info(info: ContainerInfo) -> str:
     """Write what clients need to reach a container."""
-    return json.dumps(
-        {
-            "id": info.id,
-            "name": info.name,
-            "host": info.host,
-            "ports": dict(info.ports),
-            "url": info.url,
-            "labels": dict(info.labels),
-        }
-    )
+    data: dict[str, Any] = {
+        "id": info.id,
+        "name": info.name,
+        "host": info.host,
+        "ports": dict(info.ports),
+        "url": info.url,
+        "labels": dict(info.labels),
+    }
+    if info.hand_out is not None:
+        data["hand_out"] = asdict(info.hand_out)
+    return json.dumps(data)
 
 
 def load_info(text: str, generation: str) -> ContainerInfo:
     """Read what `dump_info` wrote."""
     data = _parsed(text)
-    ports = {int(inside): outside for inside, outside in data["ports"].items()}
-    return ContainerInfo(**data | {"ports": ports, "labels": dict(data["labels"])}, generation=int(generation))
+    own: dict[str, Any] = {
+        "ports": {int(inside): outside for inside, outside in data["ports"].items()},
+        "labels": dict(data["labels"]),
+    }
+    if check := data.get("hand_out"):
+        own["hand_out"] = HandOutCheck(**check | {"status": tuple(check["status"]), "headers": dict(check["headers"])})
+    return ContainerInfo(**data | own, generation=int(generation))
 
 
 @lru_cache(maxsize=1024)
@@ -151,13 +159,19 @@ def container(fields: Mapping[str, str]) -> ContainerRecord:
         failures=int(fields.get("failures", "0")),
         uses=int(fields.get("uses", "0")),
         note=fields.get("note", ""),
+        draining="draining" in fields,
         owner=fields.get("owner", ""),
         request_id=fields.get("request", ""),
+        last_owner=fields.get("last_owner", ""),
+        last_request_id=fields.get("last_request", ""),
         priority=Priority(int(fields["priority"])) if "priority" in fields else None,
         granted_at=moment("granted_at"),
         expires_at=moment("expires_at"),
         deadline_at=moment("deadline_at"),
         metadata=json.loads(fields.get("metadata", "{}")),
+        sample=Sample.from_json(fields["sample"]) if "sample" in fields else None,
+        conditions=frozenset(map(Condition, fields.get("conditions", "").split())),
+        born_at=moment("born_at") if fields.get("born_as") == fields["generation"] else None,
     )
 
 
@@ -169,6 +183,7 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
         pool=pool,
         at=seconds(now),
         incarnation=meta["incarnation"],
+        deployment=meta.get("deployment", ""),
         draining="draining" in meta,
         degraded=meta.get("degraded", ""),
         manager=manager,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pool.config import PoolOptions
-from pool.errors import StoreError
+from pool.errors import StoreError, UnknownContainer
 from pool.models import (
     ContainerInfo,
     ContainerRecord,
@@ -14,11 +15,12 @@ from pool.models import (
     PoolStatus,
     ResetLevel,
     State,
-    check_transition,
 )
+from pool.states import check_transition
 from pool.store import decode, refusals
 from pool.store.connection import POOLS_KEY, Connection
 from pool.store.decode import Measured
+from pool.store.observation import Observation
 from pool.store.request_store import RequestStore, us
 
 #: Distance between two priority classes where priority is strict: longer than any queue lives, and the largest
@@ -45,12 +47,13 @@ class PoolSettings:
     fields: Mapping[str, str]
 
     @classmethod
-    def of(cls, options: PoolOptions) -> PoolSettings:
-        """Read them from the pool's options."""
+    def of(cls, options: PoolOptions, deployment: str = "") -> PoolSettings:
+        """Read them from the pool's options; the deployment tells whose the pool is once no configuration knows it."""
         limits = options.limits
         weight = _STRICT_WEIGHT_US if options.aging_s is None else us(options.aging_s)
         return cls(
             {
+                "deployment": deployment,
                 "weight": str(weight),
                 "ttl": str(us(limits.ttl_s)),
                 "claim_ttl": str(us(limits.claim_ttl_s)),
@@ -65,7 +68,7 @@ class PoolSettings:
                 "adaptive": str(int(limits.adaptive_timeouts)),
                 "hold": str(us(options.degradation.hold_s)),
                 "facts": decode.dump_facts(_facts(options)),
-                "hand_over": str(int(options.reset.on_release is ResetLevel.NONE)),
+                "hand_over": str(int(options.reset.on_release is ResetLevel.NONE and not options.recycle.wanted)),
             }
         )
 
@@ -168,9 +171,37 @@ class PoolStore(RequestStore):
         """Give up the claim, if it is ours."""
         await self._run("lead", manager, 0, "")
 
-    async def drain(self) -> int:
-        """Take no new request and end the waiting ones; returns how many leases are still held."""
-        return int(await self._run("drain"))
+    async def drain(self, *, by: Literal["manager", "operator"] = "manager") -> int:
+        """Take no new request and end the waiting ones; returns how many leases are still held.
+
+        Args:
+            by: Whose wish it is: a manager's ends when the pool is opened again, an operator's with `resume` only.
+        """
+        return int(await self._run("drain", by))
+
+    async def drain_container(self, container_id: str) -> None:
+        """Keep a container from its next lease until `resume`; what holds it goes on.
+
+        Raises:
+            UnknownPool, UnknownContainer: There is none.
+        """
+        self._expect(await self._run("drain_container", container_id), container_id)
+
+    async def resume(self, container_id: str = "") -> None:
+        """Lend a draining container again, or without an id the draining pool.
+
+        Raises:
+            UnknownPool, UnknownContainer: There is none.
+        """
+        self._expect(await self._run("resume", container_id), container_id)
+
+    def _expect(self, reply: str, container_id: str) -> None:
+        if reply == "unknown_pool":
+            raise refusals.unknown_pool(self.pool, self.connection.url)
+        if reply == "unknown":
+            raise UnknownContainer(
+                f"pool {self.pool!r} has no container {container_id!r}", hint="`poolctl status` shows those it has"
+            )
 
     async def measure(self, *, after: str) -> Measured | None:
         """Read what tells whether the pool is overloaded; None where no manager ever opened it.
@@ -194,6 +225,35 @@ class PoolStore(RequestStore):
         """
         told = [part for pair in facts.items() for part in pair]
         return bool(await self._run("degrade", old, new, *told))
+
+    async def tell(self, kind: str, facts: Mapping[str, str]) -> None:
+        """Put an event into the pool's stream; into none where no manager ever opened the pool.
+
+        Args:
+            kind: Its type, dotted, such as `container.evidence`.
+            facts: What there is to say.
+        """
+        told = [part for pair in facts.items() for part in pair]
+        await self._run("tell", kind, *told)
+
+    async def observe(self, observations: Sequence[Observation]) -> None:
+        """Keep what was seen of containers, and tell of what began and what ended."""
+        if observations:
+            await self._run("observe", *(part for seen in observations for part in seen.arguments))
+
+    async def retire(self) -> str:
+        """Remove a pool that no configuration knows any more; returns why it stays, or nothing once it is gone."""
+        why, *what = await self._run("retire")
+        if why:
+            words = {"managed": "it is managed by {}", "leased": "a container is leased by {!r}"}
+            return words.get(why, "container {} is quarantined").format(*what)
+        async with self.connection.plain() as redis:
+            await redis.srem(POOLS_KEY, self.pool)
+        return ""
+
+    async def sweep(self, names: Sequence[str]) -> bool:
+        """Delete keys of a pool that Redis does not know any more, named without prefix; False if it knows it again."""
+        return int(await self._run("sweep", *names)) >= 0
 
     async def forget(self) -> None:
         """Remove the pool from Redis."""

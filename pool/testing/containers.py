@@ -29,6 +29,7 @@ class MemoryContainer:
         ports: Container port → published port; kept from the first start on.
         stray: Processes that a tenant left behind.
         files: Path → content of what differs from the image.
+        archives: Path → what is copied out of there: the archive of a tenant who means harm.
         shells: The shells that are open in it, as processes.
         ended: Set when its processes have ended; replaced at each start.
     """
@@ -40,6 +41,7 @@ class MemoryContainer:
     main: Process | None = None
     stray: list[Process] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    archives: dict[str, bytes] = field(default_factory=dict)
     shells: list[Process] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     exit_code: int | None = None

@@ -8,10 +8,10 @@ import io
 import shlex
 import tarfile
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
 
-from pool.errors import ContainerGone, EngineError, EngineTimeout, ImageMissing, NameTaken, PortTaken, ShellBroken
+from pool.errors import ContainerGone, EngineError, EngineTimeout, NameTaken, PortTaken, ShellBroken
 from pool.ports import (
     LABEL,
     LABEL_DEPLOYMENT,
@@ -21,11 +21,13 @@ from pool.ports import (
     EngineEvent,
     EngineState,
     ExecResult,
+    OnOutput,
     Process,
     Stats,
 )
 from pool.testing.containers import MemoryContainer, next_pid
 from pool.testing.shell import MemoryShell
+from pool.testing.stock import MemoryStock
 
 #: Stands for whatever runs in a container: takes the container and a script, returns what it prints and ends with.
 ShellHandler = Callable[[MemoryContainer, str], ExecResult | Awaitable[ExecResult]]
@@ -41,13 +43,25 @@ def clean_up(container: MemoryContainer, script: str) -> ExecResult:  # noqa: AR
     return ExecResult(0, "")
 
 
-class MemoryRuntime:
+def _archive_of(path: str, files: Mapping[str, bytes]) -> bytes:
+    if path not in files:
+        raise ContainerGone(f"there is no {path}")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo(path.rsplit("/", 1)[-1])
+        member.size = len(files[path])
+        tar.addfile(member, io.BytesIO(files[path]))
+    return archive.getvalue()
+
+
+class MemoryRuntime(MemoryStock):
     """An engine without containers: everything works at once, and fails when told to.
 
     Attributes:
         containers: What exists, by `ref`.
-        networks: Names of the networks that exist.
+        networks: Names of the networks that exist, and the deployment that each is of.
         images: Names of the images that exist; None for all.
+        kept: Images that `commit` made, by name, with their labels.
         calls: The calls so far, as method name and the container, image or deployment it was about.
         closed: Whether `close` was called.
 
@@ -76,14 +90,10 @@ class MemoryRuntime:
         shell_handler: ShellHandler = clean_up,
         shells: Collection[str] = ("/bin/sh",),
     ) -> None:
-        self.containers: dict[str, MemoryContainer] = {}
-        self.networks: set[str] = set()
-        self.images = set(images) if images is not None else None
-        self.calls: list[tuple[str, str]] = []
+        super().__init__(images)
         self.closed = False
         self._handler = shell_handler
         self._shells = frozenset(shells)
-        self._faults: defaultdict[str, deque[EngineError]] = defaultdict(deque)
         self._events: list[EngineEvent] = []
         self._news = asyncio.Event()
 
@@ -137,28 +147,6 @@ class MemoryRuntime:
         self._call("list", deployment)
         return [each.view() for each in self.containers.values() if each.spec.deployment == deployment]
 
-    async def ensure_image(self, image: str) -> None:
-        """Make sure an image exists.
-
-        Raises:
-            ImageMissing: It is not among the images.
-        """
-        self._call("ensure_image", image)
-        self._need_image(image)
-
-    async def ensure_network(self, deployment: str) -> str:
-        """Create the deployment's network if it is missing, and return its name."""
-        self._call("ensure_network", deployment)
-        name = f"{LABEL}-{deployment}"
-        self.networks.add(name)
-        return name
-
-    async def remove_network(self, deployment: str) -> None:
-        """Remove the deployment's network if it exists and no container runs in it."""
-        self._call("remove_network", deployment)
-        if not any(each.running and each.spec.deployment == deployment for each in self.containers.values()):
-            self.networks.discard(f"{LABEL}-{deployment}")
-
     async def create(self, spec: ContainerSpec) -> EngineContainer:
         """Create a container, stopped.
 
@@ -171,7 +159,7 @@ class MemoryRuntime:
         if any(each.spec.name == spec.name for each in self.containers.values()):
             raise NameTaken(f"the name {spec.name} is taken", hint="use another `name` pattern")
         if not spec.options.network:
-            self.networks.add(f"{LABEL}-{spec.deployment}")
+            self.networks[f"{LABEL}-{spec.deployment}"] = spec.deployment
         container = MemoryContainer(spec)
         self.containers[container.ref] = container
         self._emit(container, "create")
@@ -260,7 +248,13 @@ class MemoryRuntime:
         return Stats(pids << 20, container.spec.options.memory or 0, pids * 1_000_000, pids)
 
     async def exec(
-        self, ref: str, argv: Sequence[str], *, user: str | None = None, deadline_s: float | None = None
+        self,
+        ref: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        deadline_s: float | None = None,
+        on_output: OnOutput | None = None,
     ) -> ExecResult:
         """Let the handler run a command, quoted as a script.
 
@@ -272,9 +266,12 @@ class MemoryRuntime:
         container = self._get(ref, *_RUNS)
         try:
             async with asyncio.timeout(deadline_s):
-                return await self._handle(container, shlex.join(argv))
+                result = await self._handle(container, shlex.join(argv))
         except TimeoutError as error:
             raise EngineTimeout(f"{argv[0]} in {container.spec.name} did not end in time") from error
+        if on_output is not None:
+            on_output(result.output.encode())
+        return result
 
     async def open_shell(self, ref: str, *, shell: str = "/bin/sh", user: str | None = None) -> MemoryShell:
         """Open a fake shell.
@@ -305,29 +302,24 @@ class MemoryRuntime:
         lines = self._get(ref).logs
         return "".join(f"{line}\n" for line in lines[max(0, len(lines) - tail) :])
 
-    async def copy_out(self, ref: str, path: str) -> bytes:
-        """Return a file that `dirty` left as a tar archive.
+    async def describe(self, ref: str) -> Mapping[str, Any]:
+        """Return what there is to say, the values of environment variables hidden."""
+        self._call("describe", ref)
+        container = self._get(ref)
+        names = container.spec.options.environment
+        return {"Id": ref, "State": container.state.value, "Config": {"Env": [f"{name}=•••" for name in names]}}
+
+    async def copy_out(self, ref: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file that `dirty` left as a tar archive, or one of the `archives`, in two pieces.
 
         Raises:
             ContainerGone: There is no such container or file.
         """
         self._call("copy_out", ref)
-        files = self._get(ref).files
-        if path not in files:
-            raise ContainerGone(f"there is no {path} in {ref[:12]}")
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            member = tarfile.TarInfo(path.rsplit("/", 1)[-1])
-            member.size = len(files[path])
-            tar.addfile(member, io.BytesIO(files[path]))
-        return archive.getvalue()
-
-    async def commit(self, ref: str, *, tag: str) -> None:
-        """Add an image."""
-        self._call("commit", ref)
-        self._get(ref)
-        if self.images is not None:
-            self.images.add(tag)
+        container = self._get(ref)
+        archive = container.archives.get(path) or _archive_of(path, container.files)
+        yield archive[:512]
+        yield archive[512:]
 
     def events(self, deployment: str) -> AsyncGenerator[EngineEvent, None]:
         """Yield events of the deployment's containers from now on, until cancelled.
@@ -350,14 +342,6 @@ class MemoryRuntime:
 
     # Inside
 
-    def _call(self, name: str, subject: str = "") -> None:
-        self.calls.append((name, subject))
-        self._fail(name)
-
-    def _fail(self, name: str) -> None:
-        if self._faults[name]:
-            raise self._faults[name].popleft()
-
     def _get(self, ref: str, *states: EngineState) -> MemoryContainer:
         container = self.containers.get(ref)
         if container is None:
@@ -365,10 +349,6 @@ class MemoryRuntime:
         if states:
             container.expect(*states)
         return container
-
-    def _need_image(self, image: str) -> None:
-        if self.images is not None and image not in self.images:
-            raise ImageMissing(f"image {image} is not on the host", hint="add it to MemoryRuntime.images")
 
     def _begin(self, container: MemoryContainer) -> None:
         taken = {port: each for each in self.containers.values() if each.running for port in each.ports.values()}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from pool.errors import ShellBroken
-from pool.ports import ExecResult, Process
+from pool.ports import ExecResult, OnOutput, Process
 from pool.testing.containers import MemoryContainer, next_pid
 
 
@@ -24,7 +24,7 @@ class MemoryShell:
         self._closed = False
         container.shells.append(self._process)
 
-    async def run(self, script: str, *, deadline_s: float) -> ExecResult:
+    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
         """Let the runtime's handler run a script.
 
         Raises:
@@ -42,6 +42,8 @@ class MemoryShell:
             if result is None:
                 why = "ended" if self._ended.is_set() else f"did not answer within {deadline_s:g} s"
                 raise ShellBroken(f"the shell in {self._container.spec.name} {why}")
+            if on_output is not None:
+                on_output(result.output.encode())
             return result
 
     async def _race(self, script: str, deadline_s: float) -> ExecResult | None:

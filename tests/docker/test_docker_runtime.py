@@ -366,7 +366,7 @@ async def test_a_remote_engine_works_like_the_local_one(
         shell = await runtime.open_shell(box.ref)
         answer = await run(shell, "echo from afar")
         executed = await runtime.exec(box.ref, ["echo", "too"])
-        archive = await runtime.copy_out(box.ref, "/bin/busybox")
+        archive = b"".join([piece async for piece in runtime.copy_out(box.ref, "/bin/busybox")])
         first = await anext(events)
         await events.aclose()
         await shell.close()

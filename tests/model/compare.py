@@ -19,6 +19,7 @@ from pool.errors import (
     QueueFull,
     RequestConflict,
     RequirementsUnmet,
+    UnknownContainer,
     UnknownPool,
 )
 from pool.models import LeaseData, RequestState
@@ -32,6 +33,7 @@ View = dict[str, Any]
 #: What the store raises, and the first word of the model's answer for it.
 REFUSALS: dict[type[PoolError], Answer] = {
     UnknownPool: ("unknown_pool",),
+    UnknownContainer: ("unknown",),
     PoolDraining: ("draining",),
     AcquireTimeout: ("busy",),
     InvalidRequest: ("limit",),
@@ -122,7 +124,7 @@ def expected_view(model: Reference) -> View:
         "incarnation": model.rules is not None,
         "tick": model.last,
         "offset": model.offset,
-        "draining": model.draining,
+        "draining": model.drained_by,
         "ready": model.ready(),
         "queue": model.queue(),
         "held": dict(model.held()),
@@ -141,6 +143,7 @@ def _container(container: Container) -> View:
         "generation": container.generation,
         "fence": container.fence,
         "uses": container.uses,
+        "draining": container.draining,
         **{fact: container.facts.get(fact) for fact in _FACTS},
         "lease": container.lease,
     }
@@ -165,7 +168,7 @@ def real_view(keys: Keys) -> View:
         "incarnation": "incarnation" in meta,
         "tick": int(meta.get("tick", 0)),
         "offset": int(meta.get("offset", 0)),
-        "draining": "draining" in meta,
+        "draining": meta.get("draining"),
         "ready": list(keys.zset("ready")),
         "queue": list(keys.zset("q")),
         "held": {owner: int(n) for owner, n in keys.hash("held").items()},
@@ -183,7 +186,8 @@ def _real_container(fields: dict[str, str]) -> View:
         texts: dict[str, Any] = {part: fields[part] for part in ("request", "token", "owner", "process")}
         whole: dict[str, Any] = {part: int(fields[part]) for part in _LEASE_NUMBERS}
         lease = Lease(confirmed=fields["confirmed"] == "1", **texts, **whole)
-    return {"state": fields["state"], **numbers, **{fact: fields.get(fact) for fact in _FACTS}, "lease": lease}
+    facts = {fact: fields.get(fact) for fact in _FACTS}
+    return {"state": fields["state"], **numbers, "draining": "draining" in fields, **facts, "lease": lease}
 
 
 def differences(expected: Any, real: Any, path: str = "") -> list[str]:

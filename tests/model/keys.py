@@ -16,6 +16,7 @@ INDEX = {
     "cleaning": "work",
     "resetting": "work",
     "unhealthy": "work",
+    "paused": "frozen",
 }
 LEASE = ("request", "token", "owner", "process", "priority", "ttl", "confirmed", "expires_at", "deadline_at")
 #: A double holds every whole number below this.
@@ -62,7 +63,7 @@ class Keys:
         return self.each("r:")
 
 
-_ZSETS = {"ready", "exp", "work", "q", "wdl", "own"}
+_ZSETS = {"ready", "exp", "work", "frozen", "q", "wdl", "own"}
 
 
 async def read_keys(redis: Redis, prefix: str, *, after: str) -> Keys:
@@ -128,13 +129,14 @@ def check_promises(keys: Keys, secrets: str) -> None:
 def _check_containers(keys: Keys) -> None:
     ensure(keys.ids == set(keys.containers), "ids and hashes of containers differ", keys.ids, set(keys.containers))
     for name, fields in keys.containers.items():
-        indexes = [index for index in ("ready", "exp", "work") if name in keys.zset(index)]
-        expected = [INDEX[fields["state"]]] if fields["state"] in INDEX else []
+        indexes = [index for index in ("ready", "exp", "work", "frozen") if name in keys.zset(index)]
+        kept_back = "draining" in fields and fields["state"] in ("available", "paused")
+        expected = [INDEX[fields["state"]]] if fields["state"] in INDEX and not kept_back else []
         ensure(indexes == expected, "a container is in the wrong index", name, fields["state"], indexes)
         lease = [part for part in LEASE if part in fields]
         whole = list(LEASE) if fields["state"] == "allocated" else []
         ensure(lease == whole, "a container has half a lease, or one it should not have", name, fields["state"], lease)
-    for index in ("ready", "exp", "work"):
+    for index in ("ready", "exp", "work", "frozen"):
         ensure(set(keys.zset(index)) <= keys.ids, "an index names a container that is not", index, keys.zset(index))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pool.models import TRANSITIONS, LeaseRef, Outcome, Priority, State
+from pool.models import LeaseRef, Outcome, Priority, State
+from pool.states import TRANSITIONS
 from pool.store import Grant, PoolStore, RequestSpec
 from pool.store.connection import POOLS_KEY
 from tests.model.backend import Backend
@@ -140,10 +141,28 @@ class PoolMachine(RuleBasedStateMachine):
         self.start(0 if known else 2)
 
     @precondition(lambda self: len(self.model.requests) > 5)
-    @rule()
-    def drain(self) -> None:
-        held = self.do(self.store.drain())
-        ensure(held == self.model.drain(), "another number of leases is held in a draining pool", held)
+    @rule(by=st.sampled_from(["manager", "operator"]))
+    def drain(self, by: Literal["manager", "operator"]) -> None:
+        held = self.do(self.store.drain(by=by))
+        ensure(held == self.model.drain(by), "another number of leases is held in a draining pool", held)
+
+    @precondition(lambda self: len(self.model.requests) > 3)
+    @rule(name=st.sampled_from("abcd"))
+    def drain_container(self, name: str) -> None:
+        self.settles(self.store.drain_container(name), self.model.drain_container(name))
+
+    @precondition(lambda self: self.model.drained_by or any(c.draining for c in self.model.containers.values()))
+    @rule(number=numbers)
+    def resume(self, number: int) -> None:
+        draining = [name for name, container in self.model.containers.items() if container.draining]
+        chosen = [*draining, *draining, "" if self.model.drained_by else "d"]
+        name = chosen[number % len(chosen)]
+        self.settles(self.store.resume(name), self.model.resume(name))
+
+    def settles(self, work: Any, expected: Answer) -> None:
+        """Send a command that answers nothing where it succeeds."""
+        real = self.do(answer_of(work))
+        ensure(real == (("released",) if expected == ("done",) else expected), "another answer", real, expected)
 
     # Clients
 

@@ -159,6 +159,11 @@ MUTATIONS = [
         "now +",
     ),
     Mutation("an unfit container is rejected twice", "reject", "if before[1] == fence and", "if false and"),
+    Mutation("a draining container goes to the best waiter", None, "while not draining do", "while true do"),
+    Mutation("a draining container is lent", None, "return not (free and", "return not (false and"),
+    Mutation("a resumed container is kept from who waits", "resume", "settle(id, now)", "enter(id, 'available', now)"),
+    Mutation("a quarantined container is forgotten", "reconcile", " and v[1] ~= 'quarantined'", ""),
+    Mutation("nobody thaws what is frozen", None, "hint('manager', frozen)", ""),
     Mutation("an extension sent again counts twice", "extend", "used == tonumber(known) + 1", "false"),
     Mutation(
         "a token is in an event", None, "'fence', fence, 'waited_us'", "'token', r.token, 'fence', fence, 'waited_us'"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.model.state import Container, Lease, Request, Rules, Wish
@@ -38,7 +39,7 @@ class Reference:
     def lose_everything(self) -> None:
         self.rules: Rules | None = None
         self.last = self.offset = 0
-        self.draining = False
+        self.drained_by: str | None = None
         self.containers: dict[str, Container] = {}
         self.requests: dict[str, Request] = {}
         self.alive_until: dict[str, int] = {}
@@ -69,7 +70,7 @@ class Reference:
         return request.began is None, request.score if request.began is None else request.began, name
 
     def ready(self) -> list[str]:
-        idle = [name for name, container in self.containers.items() if container.state == "available"]
+        idle = [name for name, c in self.containers.items() if c.state == "available" and not c.draining]
         return sorted(idle, key=lambda name: (self.containers[name].since, name))
 
     def leases(self) -> dict[str, Lease]:
@@ -109,7 +110,7 @@ class Reference:
 
     def _enter(self, name: str, state: str, now: int) -> None:
         container = self.containers[name]
-        container.state, container.since = state, now
+        container.state, container.since, container.thaw_asked = state, now, None
         if state in WORK:
             self._hint("manager", name)
 
@@ -148,10 +149,10 @@ class Reference:
         return None
 
     def _settle(self, name: str, now: int) -> None:
-        """A clean container goes to the best live waiter at once; it is available only when there is none."""
+        """A clean container goes to the best live waiter at once; available is what nobody waits for, or may get."""
         for fact in ("reason", "level", "outcome", "note"):
             self.containers[name].facts.pop(fact, None)
-        for request_id in self.queue():
+        for request_id in [] if self.containers[name].draining else self.queue():
             request = self.requests[request_id]
             if request.wait_until <= now:
                 self._leave_queue(request_id, "timed_out")
@@ -202,7 +203,7 @@ class Reference:
             return [("unknown_pool",)]
         if wish.names[0] in self.requests:
             return [self._acquire_again(wish, name) for name in wish.names]
-        if self.draining:
+        if self.drained_by:
             return [("draining",)]
         if wish.wait > self.rules.max_wait or wish.timeout > self.rules.max_timeout:
             return [("limit",)]
@@ -212,7 +213,10 @@ class Reference:
             return [("over_limit", limit)]
         now = self.tick()
         free = self.ready()[: len(wish.names)]
-        if len(free) < len(wish.names) and (refusal := self._no_place(wish, len(wish.names) - len(free))):
+        left = len(wish.names) - len(free)
+        if left and wish.wait <= 0 and left + len(self.queue()) <= len(self._frozen()):
+            wish = replace(wish, wait=self.rules.claim_ttl)  # thawing takes a moment
+        if left and (refusal := self._no_place(wish, left)):
             return [refusal]
         return self._take_on(wish, free, now)
 
@@ -234,8 +238,20 @@ class Reference:
             answers.append(self._lease_answer(container, now))
         if 0 < len(free) < len(wish.names):
             self._begin_bundle(self.requests[wish.names[0]], arrived)
+        for _ in range(len(wish.names) - len(free)):
+            self._thaw_one(arrived)
         queue = self.queue()
         return answers + [("waiting", queue.index(name) + 1) for name in wish.names[len(free) :]]
+
+    def _frozen(self) -> list[str]:
+        """Containers to be thawed for whoever waits, those first that nobody has asked for the longest."""
+        paused = [name for name, c in self.containers.items() if c.state == "paused" and not c.draining]
+        return sorted(paused, key=lambda name: (self.containers[name].thaw_asked or self.containers[name].since, name))
+
+    def _thaw_one(self, now: int) -> None:
+        for name in self._frozen()[:1]:
+            self.containers[name].thaw_asked = now
+            self._hint("manager", name)
 
     def _no_place(self, wish: Wish, more: int) -> Answer | None:
         assert self.rules is not None
@@ -301,7 +317,7 @@ class Reference:
             return (why,)
         self._finish(container, "unhealthy", "unfit", now, reason="on_health_failure")
         request.rejected, request.begun = ref[1], False
-        if not again or self.draining:
+        if not again or self.drained_by:
             request.state = "cancelled" if again else "unfit"
             return ("ended", request.state)
         if ready := self.ready():
@@ -314,6 +330,7 @@ class Reference:
         request.state = "waiting"
         self._touch(str(request.process), now + liveness)
         self._begin_bundle(request, now)
+        self._thaw_one(now)
         return ("waiting", self.queue().index(ref[0]) + 1)
 
     def collect(self, process: str, names: Sequence[str], liveness: int) -> list[Answer]:
@@ -408,18 +425,51 @@ class Reference:
     # The managers' commands
 
     def open(self, rules: Rules) -> bool:
-        created, self.rules, self.draining = self.rules is None, rules, False
+        created, self.rules = self.rules is None, rules
+        self.drained_by = self.drained_by if self.drained_by == "operator" else None
         self.tick()
         return created
 
-    def drain(self) -> int:
+    def drain(self, by: str) -> int:
         if self.rules is None:
             return 0
-        self.draining = True
+        self.drained_by = "operator" if self.drained_by == "operator" else by
         self.tick()
         for name in self.queue():
             self._leave_queue(name, "cancelled")
         return len(self.leases())
+
+    def drain_container(self, name: str) -> Answer:
+        if self.rules is None:
+            return ("unknown_pool",)
+        container = self.containers.get(name)
+        if container is None:
+            return ("unknown",)
+        if not container.draining:
+            container.draining = True
+            self.tick()
+        return ("done",)
+
+    def resume(self, name: str) -> Answer:
+        """A container that is free again is nobody's own: the best waiter gets it in the same step."""
+        if self.rules is None:
+            return ("unknown_pool",)
+        container = self.containers.get(name)
+        if name and container is None:
+            return ("unknown",)
+        if container is None and self.drained_by:
+            self.drained_by = None
+            self.tick()
+        if container is not None and container.draining:
+            container.draining = False
+            now = self.tick()
+            if container.state == "available":
+                self._settle(name, now)
+            if container.state == "paused":
+                container.thaw_asked = now
+                if self.queue():
+                    self._hint("manager", name)
+        return ("done",)
 
     def reap(self) -> tuple[int, int, int]:
         if self.rules is None:
@@ -475,7 +525,8 @@ class Reference:
     def reconcile(self, wanted: Sequence[str]) -> tuple[set[str], set[str]]:
         self.tick()
         unknown = set(wanted) - set(self.containers)
-        forgotten = {n for n, c in self.containers.items() if n not in wanted and c.lease is None}
+        gone = {name: c for name, c in self.containers.items() if name not in wanted}
+        forgotten = {name for name, c in gone.items() if c.lease is None and c.state != "quarantined"}
         for name in forgotten:
             del self.containers[name]
         return unknown, forgotten

@@ -115,7 +115,14 @@ class Lease:
 
 @dataclass(slots=True)
 class Container:
-    """A container. `facts` are reason, outcome and the like; `fence` is that of its last lease."""
+    """A container.
+
+    Attributes:
+        fence: That of its last lease.
+        facts: Reason, outcome and the like.
+        thaw_asked: When somebody last asked for it to be thawed, where it is paused.
+        draining: It gets no new lease.
+    """
 
     state: str
     since: int
@@ -124,3 +131,5 @@ class Container:
     uses: int = 0
     lease: Lease | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    thaw_asked: int | None = None
+    draining: bool = False

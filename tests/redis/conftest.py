@@ -12,7 +12,9 @@ from pool.store import Connection, PoolStore
 from tests.support import Clock, settings
 
 #: Keys that live as long as the pool does; all others must have a TTL.
-LASTING = {"meta", "ids", "ready", "exp", "work", "q", "wdl", "own", "held", "queued", "events", "mgr", "baselines"}
+LASTING = {
+    "meta", "ids", "ready", "exp", "work", "frozen", "q", "wdl", "own", "held", "queued", "events", "mgr", "baselines",
+}  # fmt: skip
 
 
 @pytest.fixture(params=["fakeredis", "server"])

@@ -103,11 +103,11 @@ async def test_a_grant_seen_twice_does_not_take_the_lease_from_its_holder(redis_
             lease = await client.acquire(store.pool, request_id="twice")
             answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             answered.set_result(None)
-            client._waiters[store.pool, "twice"] = answered  # type: ignore[assignment]
+            client._open().waiters[store.pool, "twice"] = answered  # type: ignore[assignment]
 
-            await client._collect(store.pool, ["twice"])
-            await asyncio.gather(*client._background)
-            del client._waiters[store.pool, "twice"]
+            await client._open().collect(store.pool, ["twice"])
+            await asyncio.gather(*client._open().background)
+            del client._open().waiters[store.pool, "twice"]
 
             await lease.release()
     finally:

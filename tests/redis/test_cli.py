@@ -69,6 +69,18 @@ async def test_an_acquired_lease_outlives_the_command_until_it_is_released(poolc
     assert again.err.startswith("error: the lease of request")
 
 
+async def test_what_a_request_says_about_itself_is_shown_with_its_holder(poolctl: Poolctl, store: PoolStore) -> None:
+    taken = await poolctl("acquire", store.pool, "--metadata", "job=17", "--metadata", "branch=a=b", "--json")
+    status = await poolctl("status", store.pool, "--json")
+    wrong = await poolctl("acquire", store.pool, "--metadata", "job")
+
+    metadata = {"job": "17", "branch": "a=b"}
+    assert json.loads(taken.out)["metadata"] == metadata
+    assert json.loads(status.out)["pools"][0]["containers"][0]["metadata"] == metadata
+    assert wrong.code == 2
+    assert "'job' is no NAME=VALUE" in wrong.err
+
+
 async def test_a_shell_evaluates_what_acquire_wrote_and_release_finds_it(poolctl: Poolctl, store: PoolStore) -> None:
     command = shlex.join(POOLCTL)
     script = f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,20 +23,15 @@ from pool.errors import (
     WrongState,
 )
 from pool.models import Outcome, ResetLevel, ResetReason, State
-from pool.store import Connection, PoolStore
-from tests.support import add_available, eventually, settings
+from pool.store import PoolStore
+from tests.support import eventually, open_pool, settings
 
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     """An open pool of one container on the real server, with the server's own clock."""
-    connection = Connection(redis_url)
-    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
-    await store.open(settings(ttl_s=1, claim_ttl_s=1), "first")
-    await add_available(store, "a")
-    yield store
-    await store.forget()
-    await connection.close()
+    async with open_pool(redis_url, "a", ttl_s=1, claim_ttl_s=1) as store:
+        yield store
 
 
 @pytest.fixture
@@ -367,6 +361,16 @@ async def test_many_threads_share_one_synchronous_client(redis_url: str, store: 
     assert holders == sorted(holders), "one after the other"
 
 
+async def test_a_request_that_is_still_on_its_way_is_not_taken_for_lost(client: AsyncClient, store: PoolStore) -> None:
+    keeper = client._open()
+    answer = keeper.expect((store.pool, "on its way"))
+
+    await keeper.collect(store.pool, ["on its way"])
+
+    assert not answer.done()
+    keeper.forget((store.pool, "on its way"), answer)
+
+
 async def test_two_answers_for_one_request_never_cost_its_lease(client: AsyncClient, store: PoolStore) -> None:
     """A hint and the poll may both ask about a request; whoever is second must not take the lease for an orphan."""
     first = await client.acquire(store.pool)
@@ -375,11 +379,11 @@ async def test_two_answers_for_one_request_never_cost_its_lease(client: AsyncCli
     await first.release()
     await clean(store)
 
-    await asyncio.gather(*(client._collect(store.pool, ["mine"]) for _ in range(5)))
+    await asyncio.gather(*(client._open().collect(store.pool, ["mine"]) for _ in range(5)))
 
     lease = await waiting
-    await client._collect(store.pool, ["mine"])
-    await asyncio.gather(*client._background)
+    await client._open().collect(store.pool, ["mine"])
+    await asyncio.gather(*client._open().background)
     lease.check()
     assert await state_is(store, State.ALLOCATED)
     await lease.release()

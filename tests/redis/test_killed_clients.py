@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,8 +14,8 @@ import pytest
 from pool.allocator import LIVENESS_S
 from pool.client import AsyncClient, AsyncLease
 from pool.models import ContainerRecord, Outcome, ResetReason, State
-from pool.store import Connection, PoolStore
-from tests.support import add_available, eventually, settings
+from pool.store import PoolStore
+from tests.support import eventually, open_pool
 
 #: A client that says what it does: `held` once it has a lease, which it then keeps.
 CLIENT = """
@@ -31,13 +30,8 @@ with pool.connect(sys.argv[1], owner="victim") as client:
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
-    connection = Connection(redis_url)
-    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
-    await store.open(settings(ttl_s=1, claim_ttl_s=0.5), "first")
-    await add_available(store, "a")
-    yield store
-    await store.forget()
-    await connection.close()
+    async with open_pool(redis_url, "a", ttl_s=1, claim_ttl_s=0.5) as store:
+        yield store
 
 
 def process_state(pid: int) -> str:

@@ -14,8 +14,9 @@ import pytest
 from pool.client import AsyncClient, AsyncLease
 from pool.errors import AcquireTimeout, AlreadyReleased, LeaseLost, StoreError, StoreUnavailable, UnknownPool
 from pool.manager import Ending, PoolManager
-from pool.models import WORK_STATES, State
+from pool.models import State
 from pool.scripts import load_scripts
+from pool.states import WORK_STATES
 from pool.store import Connection, PoolStore, read_events
 from pool.testing import MemoryRuntime
 from tests.support import add_available, eventually, obedient_shell, pool_config, settings
@@ -189,7 +190,7 @@ async def test_a_call_cancelled_while_the_server_is_frozen_ends_at_once_and_leav
             asking = [asyncio.create_task(client.acquire("p", wait_s=30)) for _ in range(5)]
 
             async def asked() -> bool:
-                return len(client._waiters) == len(asking)
+                return len(client._open().waiters) == len(asking)
 
             await eventually(asked)
             for task in asking:

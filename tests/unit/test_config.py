@@ -182,7 +182,7 @@ def test_the_schema_describes_every_option_and_its_references_resolve() -> None:
 def test_the_schema_names_levels_as_users_write_them() -> None:
     options = Config.model_json_schema()["$defs"]["ResetOptions"]["properties"]
 
-    assert options["on_release"]["enum"] == ["none", "soft", "hard", "recreate"]
+    assert options["on_release"]["enum"] == ["none", "soft", "medium", "hard", "recreate"]
     assert options["on_release"]["default"] == "soft"
 
 

@@ -137,12 +137,40 @@ BAD_VALUES = {
     ),
     # reset, health, limits
     "level": (
-        pool("reset: {on_release: medium}"),
-        "reset.on_release: 'medium' is not allowed; use one of none, soft, hard",
+        pool("reset: {on_release: light}"),
+        "reset.on_release: 'light' is not allowed; use one of none, soft, medium, hard, recreate",
     ),
     "level by number": (
         pool("reset: {on_release: 1}"),
-        "reset.on_release: 1 is not allowed; use one of none, soft, hard",
+        "reset.on_release: 1 is not allowed; use one of none, soft, medium, hard, recreate",
+    ),
+    "medium without a recipe for it": (
+        pool("reset: {on_failure: medium}"),
+        "reset.on_failure: 'medium' is not allowed; recipe.medium_kill or recipe.restart must say first what that does",
+    ),
+    "soft on a health failure": (
+        pool("reset: {on_health_failure: soft}"),
+        "reset.on_health_failure: 'soft' is not allowed; use hard or recreate",
+    ),
+    "no reset by hand": (
+        pool("reset: {manual: none}"),
+        "reset.manual: 'none' is not allowed; use soft, medium, hard or recreate",
+    ),
+    "verification switched on": (
+        pool("reset: {verify: true}"),
+        "reset.verify: true is not allowed; use off, fast or full",
+    ),
+    "unknown verification": (
+        pool("reset: {verify: slow}"),
+        "reset.verify: 'slow' is not allowed; use off, fast or full",
+    ),
+    "a deadline of its own that is none": (
+        pool("reset: {medium_timeout_s: 0}"),
+        "reset.medium_timeout_s: 0 is not allowed; it should be greater than 0",
+    ),
+    "commands for no shell": (
+        pool("reset: {recipe: {shell: null, restart: [server]}}"),
+        "reset.recipe.restart: a list is not allowed; nothing can be done inside an image without a shell",
     ),
     "soft on expiry": (
         pool("reset: {on_expiry: soft}"),
@@ -154,6 +182,14 @@ BAD_VALUES = {
     ),
     "no status": (pool("health: {http: {status: []}}"), "health.http.status: a list is not allowed; give at least one"),
     "path": (pool("health: {http: {path: x}}"), "health.http.path: 'x' is not allowed; use a path that begins with /"),
+    "hand-out without probe": (
+        pool("health: {hand_out: http}"),
+        "pools.p.health.hand_out: 'http' is not allowed; it needs health.http; configure that, or use none",
+    ),
+    "hand-out": (
+        pool("health: {hand_out: engine}"),
+        "pools.p.health.hand_out: 'engine' is not allowed; it should be 'none', 'tcp' or 'http'",
+    ),
     "negative time": (
         pool("limits: {ttl_s: -1}"),
         "pools.p.limits.ttl_s: -1 is not allowed; it should be greater than 0",

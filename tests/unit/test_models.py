@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pool.errors import ForbiddenTransition, InvalidRequest
 from pool.models import (
-    MOVES_OF_COMMANDS,
-    TRANSITIONS,
-    WORK_STATES,
     ContainerInfo,
     ContainerRecord,
     LeaseData,
@@ -18,8 +17,8 @@ from pool.models import (
     Priority,
     ResetLevel,
     State,
-    check_transition,
 )
+from pool.states import MOVES_OF_COMMANDS, TRANSITIONS, WORK_STATES, check_transition, diagram
 
 INFO = ContainerInfo("web-1", "demo-web-1", "127.0.0.1", {80: 8001}, "http://127.0.0.1:8001", {"team": "qa"}, 3)
 LEASE = LeaseData(
@@ -56,6 +55,21 @@ def test_exactly_the_moves_in_the_table_are_allowed(old: State, new: State) -> N
         assert all(allowed in caught.value.hint for allowed in TRANSITIONS[old])
 
 
+def test_the_architecture_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
+    shown = page.partition("<!-- states -->\n```mermaid\n")[2].partition("```\n<!-- /states -->")[0]
+
+    assert shown == diagram(), "renew it: python -m pool.states"
+
+
+def test_the_diagram_has_every_move_once() -> None:
+    moves = [line.partition(":")[0].split(" --> ") for line in diagram().splitlines()[2:]]
+
+    assert sorted((old.strip(), new) for old, new in moves) == sorted(
+        (old, new) for old, news in TRANSITIONS.items() for new in news
+    )
+
+
 def test_only_a_free_container_can_be_allocated() -> None:
     assert [old for old, news in TRANSITIONS.items() if State.ALLOCATED in news] == [State.AVAILABLE]
 
@@ -63,7 +77,7 @@ def test_only_a_free_container_can_be_allocated() -> None:
 def test_a_container_becomes_available_only_unused_or_through_its_manager() -> None:
     ways = {old for old, news in TRANSITIONS.items() if State.AVAILABLE in news}
 
-    assert ways == {State.STARTING, State.CLEANING, State.RESETTING, State.ALLOCATED}
+    assert ways == {State.STARTING, State.CLEANING, State.RESETTING, State.ALLOCATED, State.PAUSED}
 
 
 def test_every_state_can_be_left_and_reached() -> None:
@@ -75,7 +89,7 @@ def test_every_state_can_be_left_and_reached() -> None:
 
 def test_every_state_that_waits_for_a_manager_can_become_a_reset_or_a_quarantine() -> None:
     for state in WORK_STATES:
-        assert {State.RESETTING, State.QUARANTINED} <= TRANSITIONS[state]
+        assert {State.RESETTING, State.QUARANTINED} <= TRANSITIONS[state].keys()
 
 
 def test_priorities_are_ordered_by_urgency() -> None:
@@ -104,8 +118,8 @@ def test_an_outcome_is_read_by_its_name() -> None:
 
 
 def test_reset_levels_rise() -> None:
-    assert ResetLevel.NONE < ResetLevel.SOFT < ResetLevel.HARD < ResetLevel.RECREATE
-    assert [level.label for level in ResetLevel] == ["none", "soft", "hard", "recreate"]
+    assert ResetLevel.NONE < ResetLevel.SOFT < ResetLevel.MEDIUM < ResetLevel.HARD < ResetLevel.RECREATE
+    assert [level.label for level in ResetLevel] == ["none", "soft", "medium", "hard", "recreate"]
 
 
 def test_a_lease_reference_reads_back() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from pool.config import ResetOptions, ResetRecipe
 from pool.models import ContainerInfo, ContainerRecord, Outcome, ResetLevel, ResetReason, State
 from pool.ports import Change, ChangeKind, Process
 from pool.reset import Baseline, first_level, next_level
-from pool.reset.recipe import STAGES, build_script, read_report, shell_pattern
+from pool.reset.recipe import MEDIUM_STAGES, STAGES, build_script, shell_pattern, stage_names
+from pool.reset.report import ReportReader, StageReport
 
 INFO = ContainerInfo("a", "a", "127.0.0.1", {}, "")
 
@@ -39,8 +41,47 @@ def test_the_level_of_a_reset_never_falls() -> None:
     reached = record(reason=ResetReason.ON_RELEASE, outcome=Outcome.PASSED, level=ResetLevel.HARD)
 
     assert first_level(reached, ResetOptions()) is ResetLevel.HARD
-    assert next_level(ResetLevel.HARD) is ResetLevel.RECREATE
-    assert next_level(ResetLevel.RECREATE) is ResetLevel.RECREATE
+    assert next_level(ResetLevel.HARD, ResetOptions()) is ResetLevel.RECREATE
+    assert next_level(ResetLevel.RECREATE, ResetOptions()) is ResetLevel.RECREATE
+
+
+def test_a_reset_escalates_to_medium_only_where_the_recipe_says_what_that_is() -> None:
+    bare, able = ResetOptions(), ResetOptions(recipe=ResetRecipe(medium_kill=["chrom*"]))
+    asked = record(State.RESETTING, reason=ResetReason.MANUAL, level=ResetLevel.MEDIUM)
+
+    assert next_level(ResetLevel.SOFT, bare) is ResetLevel.HARD
+    assert next_level(ResetLevel.SOFT, able) is ResetLevel.MEDIUM
+    assert next_level(ResetLevel.MEDIUM, able) is ResetLevel.HARD
+    assert first_level(asked, bare) is ResetLevel.HARD
+    assert first_level(asked, able) is ResetLevel.MEDIUM
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "level"),
+    [
+        (ResetReason.ON_ALLOCATION, None, ResetLevel.MEDIUM),
+        (ResetReason.ON_RELEASE, Outcome.PASSED, ResetLevel.NONE),
+        (ResetReason.ON_RELEASE, Outcome.FAILED, ResetLevel.SOFT),
+        (ResetReason.ON_RELEASE, Outcome.ERROR, ResetLevel.RECREATE),
+        (ResetReason.ON_HEALTH_FAILURE, None, ResetLevel.RECREATE),
+        (ResetReason.MANUAL, None, ResetLevel.MEDIUM),
+        (None, None, ResetLevel.MEDIUM),
+    ],
+)
+def test_every_reason_and_outcome_has_a_level_of_its_own(
+    reason: ResetReason | None, outcome: Outcome | None, level: ResetLevel
+) -> None:
+    options = ResetOptions(
+        on_allocation=ResetLevel.MEDIUM,
+        on_release=ResetLevel.NONE,
+        on_failure=ResetLevel.SOFT,
+        on_error=ResetLevel.RECREATE,
+        on_health_failure=ResetLevel.RECREATE,
+        manual=ResetLevel.MEDIUM,
+        recipe=ResetRecipe(medium_kill=[]),
+    )
+
+    assert first_level(record(reason=reason, outcome=outcome), options) is level
 
 
 def test_an_image_without_a_shell_is_restarted_at_least() -> None:
@@ -55,12 +96,22 @@ def test_nothing_is_reset_where_the_configuration_says_none() -> None:
     assert first_level(record(reason=ResetReason.ON_RELEASE, outcome=Outcome.PASSED), options) is ResetLevel.NONE
 
 
-def run(recipe: ResetRecipe, tmp_path: Path) -> dict[str, int]:
+def read(output: str, marker: str = "m") -> StageReport:
+    reader = ReportReader(marker)
+    reader.feed(output.encode())
+    return reader.report()
+
+
+def report(recipe: ResetRecipe, tmp_path: Path) -> StageReport:
     """Run all stages but the first, which kills every process it finds, in a shell of this machine."""
     script = build_script(recipe, {}, marker="m")
     harmless = script[script.index("printf '%s stage %s %s\\n' m terminate_processes") :]
     done = subprocess.run(["sh", "-c", harmless], capture_output=True, text=True, cwd=tmp_path, check=False)
-    return dict(read_report(done.stdout, marker="m").exit_codes)
+    return read(done.stdout)
+
+
+def run(recipe: ResetRecipe, tmp_path: Path) -> dict[str, int]:
+    return {stage.name: stage.exit_code for stage in report(recipe, tmp_path).stages}
 
 
 def test_the_stages_wipe_files_hidden_ones_too_and_empty_logs(tmp_path: Path) -> None:
@@ -94,17 +145,74 @@ def test_a_command_that_fails_fails_its_stage_and_those_after_it_do_not_run(tmp_
     assert not (tmp_path / "never").exists()
 
 
-def test_a_report_names_the_first_stage_that_failed_or_was_not_reached() -> None:
-    assert read_report("m stage terminate_processes 0\nm stage clear_temporary 1\n", marker="m").problem == (
-        "stage clear_temporary ended with code 1"
-    )
-    assert read_report("", marker="m").problem == "stage terminate_processes was not reached"
+def test_a_report_names_the_first_stage_that_failed_with_what_it_printed() -> None:
+    printed = "rm: no\n  such luck\n"
+    output = f"m begin\nm stage terminate_processes 0\n{printed}m stage clear_temporary 1\nm stage clear_caches 2\n"
+
+    assert read(output).problem(STAGES) == "stage clear_temporary ended with code 1: rm: no such luck"
+    assert read("").problem(STAGES) == "stage terminate_processes was not reached"
+
+
+def test_a_report_is_the_same_however_its_output_is_cut() -> None:
+    output = "m begin\nm stage terminate_processes 0\nsaid\nm stage clear_temporary 3\nm file /tmp/a b\n"
+    reader = ReportReader("m")
+
+    for letter in output.encode():
+        reader.feed(bytes([letter]))
+
+    found = reader.report()
+    assert [(stage.name, stage.exit_code, stage.printed) for stage in found.stages] == [
+        ("terminate_processes", 0, ""),
+        ("clear_temporary", 3, "said"),
+    ]
+    assert all(stage.ms >= 0 for stage in found.stages)
+    assert found.files == {"/tmp/a b"}
+
+
+def test_what_a_stage_prints_is_cut_and_takes_no_room() -> None:
+    reader = ReportReader("m")
+
+    for _ in range(100):
+        reader.feed(b"noise" * 5000 + b"\n" + b"x" * 50_000)
+    reader.feed(b"\nm stage terminate_processes 1\n")
+
+    (stage,) = reader.report().stages
+    assert 0 < len(stage.printed) <= 300
 
 
 def test_output_without_the_marker_of_this_run_is_no_report() -> None:
     forged = "".join(f"guess stage {stage} 0\n" for stage in STAGES)
 
-    assert read_report(forged, marker="m").problem
+    assert read(forged).problem(STAGES) == "stage terminate_processes was not reached"
+
+
+def test_a_stage_that_fails_says_why(tmp_path: Path) -> None:
+    recipe = ResetRecipe.model_validate({"temporary": [], "validate": ["echo out of order; echo broken >&2; exit 4"]})
+
+    assert report(recipe, tmp_path).problem(STAGES[1:]) == "stage validate ended with code 4: out of order broken"
+
+
+def test_a_log_that_is_not_emptied_is_listed(tmp_path: Path) -> None:
+    log, link = tmp_path / "a.log", tmp_path / "b.log"
+    log.write_text("line")
+    link.symlink_to(log)
+    recipe = ResetRecipe(temporary=[], logs=[f"{tmp_path}/*.log"], environment=[f"echo again > {log}"])
+
+    assert report(recipe, tmp_path).files == {f"{log} (not empty)", f"{link} (a link)"}
+
+
+def test_only_a_medium_reset_kills_workers_and_starts_them_again(tmp_path: Path) -> None:
+    recipe = ResetRecipe(
+        keep_processes=["server", "worker"], medium_kill=["work*"], restart=[f"touch {tmp_path}/began"]
+    )
+
+    soft, medium = (build_script(recipe, {}, marker="m", level=level) for level in (ResetLevel.SOFT, ResetLevel.MEDIUM))
+
+    assert stage_names(ResetLevel.MEDIUM) == MEDIUM_STAGES
+    assert stage_names(ResetLevel.HARD) == STAGES
+    assert "began" not in soft
+    assert "work*) ;; *) continue" in medium
+    assert medium.index("work*") < medium.index("clear_temporary") < medium.index("began") < medium.index("m validate")
 
 
 @pytest.mark.parametrize("pattern", ["/a b/$(touch x)", "/a;b", "/a'b", "/`id`"])
@@ -144,6 +252,7 @@ def test_an_unchanged_container_differs_in_nothing() -> None:
         (baseline(changes=("deleted /bin/sh",)), ["file /bin/sh (deleted)"]),
         (baseline(changes=("added /tmp/x",)), ["file /tmp/x (added)"]),
         (baseline(files="/dev/shm/x"), ["file /dev/shm/x"]),
+        (baseline().with_changes_of(baseline(changes=("added /x",))), ["file /x (added)"]),
         (baseline(changes=("modified /tmp",)), []),
         (baseline(changes=("modified /var", "modified /var/tmp")), []),
     ],
@@ -158,5 +267,6 @@ def test_what_the_configuration_ignores_is_no_difference() -> None:
         processes=("init", "server", "cron -f"),
         changes=("added /home/x", "modified /log", "modified /log/server"),
     )
+    now = replace(now, files=("/home/y", "/home/z.log (not empty)"))
 
     assert baseline().differences(now, options) == []

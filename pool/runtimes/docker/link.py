@@ -141,6 +141,20 @@ class EngineLink:
             await stream.close()
         raise EngineUnavailable(f"the engine at {self.url} ended the event stream")
 
+    async def pieces(self, doing: str, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield what a stream brings; the deadline is for each piece, since nobody knows how many there are.
+
+        Raises:
+            EngineError: One did not come in time, or the stream broke.
+        """
+        async with aclosing(source):
+            while True:
+                async with self.deadline(doing):
+                    piece = await anext(source, None)
+                if piece is None:
+                    return
+                yield piece
+
     @asynccontextmanager
     async def deadline(self, doing: str, deadline_s: float | None = None) -> AsyncIterator[None]:
         """Limit the time of what is inside, and turn its failures into our errors."""

@@ -11,6 +11,7 @@ from pool.ports import Change, ChangeKind, ContainerSpec, EngineContainer, Engin
 
 _CHANGES = {0: ChangeKind.MODIFIED, 1: ChangeKind.ADDED, 2: ChangeKind.DELETED}
 _NEVER = "0001-01-01"
+HIDDEN = "•••"
 _NOT_LABELS = frozenset({"image", "name", "exitCode", "signal", "execDuration"})
 
 #: Actions worth a line in the event stream. The engine filters: `exec_*` and `top`, which our own checks cause, would
@@ -109,6 +110,18 @@ def read_container(raw: Mapping[str, Any]) -> EngineContainer:
     )
 
 
+def hide_environment(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an inspection without the values of environment variables; names stay."""
+    names = [str(variable).partition("=")[0] for variable in raw["Config"].get("Env") or ()]
+    return {**raw, "Config": {**raw["Config"], "Env": [f"{name}={HIDDEN}" for name in names]}}
+
+
+def in_tmpfs(raw: Mapping[str, Any], path: str) -> bool:
+    """Tell from an inspection whether a path lies in memory: on a tmpfs, or in /dev/shm."""
+    mounted = [*(raw["HostConfig"].get("Tmpfs") or {}), "/dev/shm"]  # noqa: S108 - a path in the container
+    return any(f"{path.rstrip('/')}/".startswith(f"{place.rstrip('/')}/") for place in mounted)
+
+
 def _read_ports(published: Mapping[str, list[dict[str, str]] | None]) -> dict[int, int]:
     return {
         int(inside.removesuffix("/tcp")): int(bindings[0]["HostPort"])
@@ -139,4 +152,11 @@ def read_event(raw: Mapping[str, Any]) -> EngineEvent:
     """Read one event; the engine mixes labels with its own attributes."""
     actor = raw["Actor"]
     labels = {name: value for name, value in actor["Attributes"].items() if name not in _NOT_LABELS}
-    return EngineEvent(ref=actor["ID"], action=raw["Action"], at=raw["timeNano"] / 1e9, labels=labels)
+    code = actor["Attributes"].get("exitCode")
+    return EngineEvent(
+        ref=actor["ID"],
+        action=raw["Action"],
+        at=raw["timeNano"] / 1e9,
+        labels=labels,
+        exit_code=int(code) if code else None,
+    )

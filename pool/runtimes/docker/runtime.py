@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,28 +20,29 @@ from pool.ports import (
     EngineContainer,
     EngineEvent,
     ExecResult,
+    OnOutput,
     Process,
     Stats,
 )
-from pool.runtimes.docker import tasks
+from pool.runtimes.docker import cgroups, tasks
 from pool.runtimes.docker.link import EngineLink
+from pool.runtimes.docker.local import LocalHost
 from pool.runtimes.docker.payloads import (
     ACTIONS,
     container_config,
-    read_changes,
+    hide_environment,
+    in_tmpfs,
     read_container,
     read_event,
     read_stats,
     whole_seconds,
 )
 from pool.runtimes.docker.shell import OUTPUT_LIMIT_BYTES, DockerShell, decode
+from pool.runtimes.docker.stock import Stock
 from pool.runtimes.docker.streams import Stream
 
-#: A pull may take long; one that shows no progress for the configured `timeout_s` ends earlier.
-_PULL_DEADLINE_S = 1800.0
 
-
-class DockerRuntime:
+class DockerRuntime(Stock):
     """Containers on one Docker engine.
 
     It connects at the first call. Containers without our label are never changed: every call that would do so checks.
@@ -51,9 +52,9 @@ class DockerRuntime:
     """
 
     def __init__(self, options: DockerOptions | None = None) -> None:
-        self._link = EngineLink(options or DockerOptions())
+        super().__init__(EngineLink(options or DockerOptions()))
+        self._host = LocalHost()
         self._ours: set[str] = set()
-        self._making_network = asyncio.Lock()
 
     async def check(self) -> str:
         """Connect and return the engine's name and version.
@@ -67,36 +68,6 @@ class DockerRuntime:
     async def close(self) -> None:
         """Release connections and threads. Containers stay as they are."""
         await self._link.close()
-
-    # Images and networks
-
-    async def ensure_image(self, image: str) -> None:
-        """Make sure the image is on the host; pull it if it is not.
-
-        Raises:
-            ImageMissing: It is neither there nor to be had.
-        """
-        if not await self._link.call(f"looking for image {image}", lambda client: tasks.has_image(client, image)):
-            await self._link.call(
-                f"pulling image {image}", lambda client: tasks.pull(client, image), deadline_s=_PULL_DEADLINE_S
-            )
-
-    async def ensure_network(self, deployment: str) -> str:
-        """Create the deployment's own bridge if it is missing, and return its name.
-
-        Raises:
-            EngineError: A network of that name exists and is not ours.
-        """
-        async with self._making_network:
-            return await self._link.call(
-                f"making the network of {deployment}", lambda client: tasks.ensure_network(client, deployment)
-            )
-
-    async def remove_network(self, deployment: str) -> None:
-        """Remove the deployment's own bridge if it exists and nothing is connected to it."""
-        await self._link.call(
-            f"removing the network of {deployment}", lambda client: tasks.remove_network(client, deployment)
-        )
 
     # The life of a container
 
@@ -162,6 +133,7 @@ class DockerRuntime:
         except ContainerGone:
             pass  # that is what was wanted
         self._ours.discard(ref)
+        self._host.forget(ref)
 
     # What a container is and does
 
@@ -187,18 +159,24 @@ class DockerRuntime:
         raw = await self._inspect(ref)
         if not raw["State"]["Running"]:
             raise EngineError(f"container {_short(ref)} does not run, so it uses nothing")
-        sample = await self._link.call(
+        if seen := cgroups.sample(raw):
+            return seen
+        answer = await self._link.call(
             f"sampling container {_short(ref)}", lambda client: client.stats(ref, stream=False, one_shot=True)
         )
-        return read_stats(sample, memory_limit=raw["HostConfig"]["Memory"])
+        return read_stats(answer, memory_limit=raw["HostConfig"]["Memory"])
 
     async def processes(self, ref: str) -> Sequence[Process]:
         """Return the processes of a running container, seen from outside."""
-        return await self._link.call(f"listing processes of {_short(ref)}", lambda client: tasks.processes(client, ref))
+        return await self._link.call(
+            f"listing processes of {_short(ref)}", lambda client: tasks.processes(client, ref, self._host)
+        )
 
     async def changes(self, ref: str) -> Sequence[Change]:
         """Return what differs from the image, seen from outside."""
-        return read_changes(await self._link.call(f"comparing files of {_short(ref)}", lambda client: client.diff(ref)))
+        return await self._link.call(
+            f"comparing files of {_short(ref)}", lambda client: tasks.changes(client, ref, self._host)
+        )
 
     async def logs(self, ref: str, *, tail: int = 200) -> str:
         """Return the last lines that the container's first process wrote."""
@@ -207,23 +185,58 @@ class DockerRuntime:
         )
         return output.decode(errors="replace")
 
-    async def copy_out(self, ref: str, path: str) -> bytes:
-        """Return a file or directory of a container as a tar archive.
+    async def describe(self, ref: str) -> Mapping[str, Any]:
+        """Return the engine's whole inspection, the values of environment variables hidden.
 
         Raises:
-            ContainerGone: Neither the container nor the path may be there.
+            ContainerGone: It does not exist.
+        """
+        return hide_environment(await self._inspect(ref))
+
+    async def copy_out(self, ref: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file or directory of a container as a tar archive, piece by piece.
+
+        Raises:
+            ContainerGone: The container or the path is not there.
+            EngineError: It could not be packed, or not to the end.
         """
         doing = f"copying {path} out of {_short(ref)}"
+        raw = await self._inspect(ref)
+        source = self._pack(doing, ref, path) if in_tmpfs(raw, path) else self._archive(doing, ref, path)
+        async with aclosing(source) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _archive(self, doing: str, ref: str, path: str) -> AsyncGenerator[bytes, None]:
         stream = await self._link.stream(doing, "GET", f"/containers/{ref}/archive", query={"path": path})
         try:
-            async with self._link.deadline(doing), aclosing(stream.chunks()) as chunks:
-                return b"".join([chunk async for chunk in chunks])
+            async with aclosing(self._link.pieces(doing, stream.chunks())) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             await stream.close()
 
-    async def commit(self, ref: str, *, tag: str) -> None:
-        """Keep a container's filesystem as an image."""
-        await self._link.call(f"committing container {_short(ref)}", lambda client: tasks.commit(client, ref, tag))
+    async def _pack(self, doing: str, ref: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Let the container's own `tar` pack what the engine's archives never have: what lies in tmpfs."""
+        parent, _, name = path.rstrip("/").rpartition("/")
+        argv = ["tar", "-C", parent or "/", "-cf", "-", f"./{name}"]
+        exec_id, stream = await self._exec(doing, ref, argv, user=None, stdin=False, stderr=False)
+        try:
+            async with aclosing(self._link.pieces(doing, stream.frames())) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            await stream.close()
+        async with self._link.deadline(doing):
+            code = await self._exec_fact(doing, exec_id, "ExitCode", unknown=None)
+        if code:
+            raise EngineError(f"{doing}: tar in the container ended with code {code}")
+
+    async def commit(self, ref: str, *, tag: str, labels: Mapping[str, str] | None = None) -> None:
+        """Keep a container's filesystem as an image, with other labels than those that make a container ours."""
+        await self._link.call(
+            f"committing container {_short(ref)}", lambda client: tasks.commit(client, ref, tag, labels or {})
+        )
 
     def events(self, deployment: str) -> AsyncGenerator[EngineEvent, None]:
         """Yield events of the deployment's containers from now on, until cancelled.
@@ -246,7 +259,13 @@ class DockerRuntime:
     # Running something inside
 
     async def exec(
-        self, ref: str, argv: Sequence[str], *, user: str | None = None, deadline_s: float | None = None
+        self,
+        ref: str,
+        argv: Sequence[str],
+        *,
+        user: str | None = None,
+        deadline_s: float | None = None,
+        on_output: OnOutput | None = None,
     ) -> ExecResult:
         """Run a command in a running container and wait for its end, and for all that holds its output open.
 
@@ -259,6 +278,8 @@ class DockerRuntime:
             output = bytearray()
             try:
                 while piece := await stream.frame():
+                    if on_output is not None:
+                        on_output(piece)
                     output += piece[: OUTPUT_LIMIT_BYTES - len(output)]
             finally:
                 await stream.close()
@@ -287,11 +308,11 @@ class DockerRuntime:
         return session
 
     async def _exec(
-        self, doing: str, ref: str, argv: Sequence[str], *, user: str | None, stdin: bool
+        self, doing: str, ref: str, argv: Sequence[str], *, user: str | None, stdin: bool, stderr: bool = True
     ) -> tuple[str, Stream]:
         await self._guard(ref)
         created = await self._link.call(
-            doing, lambda client: client.exec_create(ref, list(argv), user=user or "", stdin=stdin)
+            doing, lambda client: client.exec_create(ref, list(argv), user=user or "", stdin=stdin, stderr=stderr)
         )
         exec_id: str = created["Id"]
         body = {"Detach": False, "Tty": False}
@@ -344,6 +365,7 @@ class DockerRuntime:
         container = read_container(raw)
         if container.labels.get(LABEL_DEPLOYMENT):
             self._ours.add(container.ref)
+            self._host.note(raw)
         return container
 
     async def _name_taken(self, name: str) -> NameTaken:

@@ -17,7 +17,7 @@ import secrets
 import shlex
 
 from pool.errors import ShellBroken
-from pool.ports import ExecResult
+from pool.ports import ExecResult, OnOutput
 from pool.runtimes.docker.streams import Stream
 
 #: Output beyond this is dropped. A reset's stages print little; a tenant's leftovers may print anything.
@@ -82,12 +82,13 @@ class DockerShell:
         """Remember the shell's process id on the engine's host."""
         self._pid = pid
 
-    async def run(self, script: str, *, deadline_s: float) -> ExecResult:
+    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
         """Run a script in a subshell and wait for its end.
 
         Args:
             script: What to run; its stdin is empty.
             deadline_s: Seconds it may take. A run that waits for another does not count them yet.
+            on_output: Gets what the shell prints as it comes, marks included.
 
         Raises:
             ShellBroken: The shell ended, or did not answer within the deadline. The session is unusable then.
@@ -99,7 +100,7 @@ class DockerShell:
             capture = Capture(nonce)
             try:
                 async with asyncio.timeout(deadline_s):
-                    return await self._exchange(script, nonce, capture)
+                    return await self._exchange(script, nonce, capture, on_output)
             except TimeoutError as error:
                 await self.close()
                 raise ShellBroken(f"{self._where} did not answer within {deadline_s:g} s") from error
@@ -110,10 +111,12 @@ class DockerShell:
                 await self.close()  # nobody knows what it is doing now
                 raise
 
-    async def _exchange(self, script: str, nonce: str, capture: Capture) -> ExecResult:
+    async def _exchange(self, script: str, nonce: str, capture: Capture, on_output: OnOutput | None) -> ExecResult:
         line = f'echo "{nonce}+"; (eval {shlex.quote(script)}) </dev/null 2>&1; echo "\n{nonce}-$?"\n'
         await self._stream.send(line.encode())
         while output := await self._stream.frame():
+            if on_output is not None:
+                on_output(output)
             if result := capture.feed(output):
                 return result
         raise EOFError

@@ -141,6 +141,11 @@ class Stream:
             return b""
         return await self._reader.readexactly(int.from_bytes(header[4:], "big"))
 
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces of output until its end."""
+        while piece := await self.frame():
+            yield piece
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces of the answer until its regular end. Short answers come whole, long ones chunked.
 

@@ -1,0 +1,204 @@
+"""From a request to leases, one or several: all or none, and from the start where Redis lost what there was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from pool.client.asking import Ask, Vanished, timed_out
+from pool.client.keeping import Keeper
+from pool.client.lease import AsyncLease
+from pool.errors import AcquireTimeout, LeaseLost, PoolError, UnknownPool
+from pool.models import LeaseRef
+from pool.store import PoolStore, RequestSpec
+
+#: How often a client looks whether a pool that was lost with the data of Redis is there again.
+_REOPEN_POLL_S = 0.1
+
+T = TypeVar("T")
+
+
+async def obtain(keeper: Keeper, store: PoolStore, request: RequestSpec, *, max_retries: int) -> AsyncLease:
+    """Return a lease for a request, waiting for it in the pool's queue.
+
+    Cancelled, or out of time, it withdraws the request.
+
+    Raises:
+        AcquireTimeout: Nothing became free in time.
+        NoneFit: More than `max_retries` containers were found unfit.
+        PoolError: What `PoolStore.acquire` raises.
+    """
+
+    async def once(request: RequestSpec, until: float) -> AsyncLease:
+        ask = Ask(keeper, store, request, until=until, max_retries=max_retries)
+        try:
+            return await ask.send()
+        except BaseException as error:
+            await _withdraw(keeper, [ask], error)
+            raise
+        finally:
+            ask.forget()
+
+    return await _persist(keeper, store.pool, request, once)
+
+
+async def obtain_bundle(
+    keeper: Keeper, counts: Mapping[str, int], request: RequestSpec, *, max_retries: int
+) -> dict[str, tuple[AsyncLease, ...]]:
+    """Return so many leases of each pool, all or none, waiting for them pool by pool in the order given.
+
+    Whatever it ends by, what it got until then is given back.
+
+    Raises:
+        AcquireTimeout: Not all became free in time.
+        NoneFit: More than `max_retries` containers were found unfit in the place of one.
+        PoolError: What `PoolStore.acquire_many` raises.
+    """
+
+    async def once(request: RequestSpec, until: float) -> dict[str, tuple[AsyncLease, ...]]:
+        gathering = _Gathering(keeper, request, until, max_retries)
+        try:
+            return await gathering.gather(counts)
+        except BaseException as error:
+            await _withdraw(keeper, gathering.asks, error)
+            raise
+        finally:
+            for ask in gathering.asks:
+                ask.forget()
+
+    return await _persist(keeper, next(iter(counts)), request, once)
+
+
+class _Gathering:
+    """One attempt at a bundle.
+
+    Attributes:
+        asks: Everything that was asked for so far.
+    """
+
+    def __init__(self, keeper: Keeper, request: RequestSpec, until: float, max_retries: int) -> None:
+        self._keeper = keeper
+        self._request = request
+        self._until = until
+        self._max_retries = max_retries
+        self._lost = asyncio.Event()
+        self.asks: list[Ask] = []
+
+    async def gather(self, counts: Mapping[str, int]) -> dict[str, tuple[AsyncLease, ...]]:
+        """Take from one pool after the other, and only then let the time of the leases begin."""
+        bundle: dict[str, tuple[AsyncLease, ...]] = {}
+        for pool, count in counts.items():
+            try:
+                bundle[pool] = await self._take(self._keeper.store(pool), count)
+            except UnknownPool:
+                if not bundle:
+                    raise
+                raise Vanished from None  # all of them were there before
+            except AcquireTimeout as error:
+                wanted = ", ".join(f"{count} of {pool!r}" for pool, count in counts.items())
+                raise AcquireTimeout(f"not all of {wanted} were free: {error.message}", hint=error.hint) from None
+        for pool, leases in bundle.items():
+            await self._begin(self._keeper.store(pool), leases)
+        if self._lost.is_set():
+            raise Vanished
+        return bundle
+
+    async def _take(self, store: PoolStore, count: int) -> tuple[AsyncLease, ...]:
+        request = replace(self._request, wait_s=max(self._until - time.monotonic(), 0))
+        asks = [self._ask(store, replace(request, request_id=name)) for name in request.member_ids(count)]
+        for ask in asks:
+            ask.open = True
+        asked_at = time.monotonic()
+        try:
+            answers = await store.acquire_many(request, count)
+        except PoolError as error:
+            for ask in asks:
+                ask.refused(error)
+            raise
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._until_one_is_lost())
+                pairs = zip(asks, answers, strict=True)
+                tasks = [group.create_task(ask.lease(answer, asked_at)) for ask, answer in pairs]
+                leases = tuple([await task for task in tasks])
+                watch.cancel()
+        except BaseExceptionGroup as several:
+            raise _reason(several) from None
+        return leases
+
+    def _ask(self, store: PoolStore, request: RequestSpec) -> Ask:
+        ask = Ask(
+            self._keeper,
+            store,
+            request,
+            until=self._until,
+            max_retries=self._max_retries,
+            on_lost=lambda _: self._lost.set(),
+        )
+        self.asks.append(ask)
+        return ask
+
+    async def _until_one_is_lost(self) -> None:
+        """End the wait for the rest when a lease is lost: what it would complete is no bundle any more."""
+        await self._lost.wait()
+        raise Vanished
+
+    async def _begin(self, store: PoolStore, leases: tuple[AsyncLease, ...]) -> None:
+        asked_at = time.monotonic()
+        try:
+            grants = await store.begin([LeaseRef.parse(lease.data.ref) for lease in leases])
+        except LeaseLost:
+            raise Vanished from None
+        for lease, grant in zip(leases, grants, strict=True):
+            lease.granted(grant.lease, asked_at=asked_at, at=grant.at)
+
+
+def _reason(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what ended several waits: the first error that is one, since asking again would not help against it."""
+    errors = list(several.exceptions)
+    return next((error for error in errors if not isinstance(error, Vanished)), errors[0])
+
+
+async def _withdraw(keeper: Keeper, asks: Sequence[Ask], error: BaseException) -> None:
+    """Give back what was asked for; before it is asked for again, that is done, else it would stand in its own way."""
+    due = sorted((ask for ask in asks if ask.open), key=lambda ask: ask.holds)
+    if not due:  # what still waits goes first, else it would be served with what the others give back
+        return
+
+    async def one_by_one() -> None:
+        for ask in due:
+            await ask.withdraw()
+
+    work = keeper.in_background(one_by_one())
+    if isinstance(error, Vanished):
+        await asyncio.shield(work)
+
+
+async def _persist(
+    keeper: Keeper, pool: str, request: RequestSpec, once: Callable[[RequestSpec, float], Awaitable[T]]
+) -> T:
+    """Try once, and again for as long as the request may wait, each time under a new id, where Redis lost it."""
+    until = time.monotonic() + request.wait_s
+    wait_s, lost = request.wait_s, None
+    known = False
+    keeper.begin_asking()
+    try:
+        while True:
+            try:
+                return await once(request, until)
+            except Vanished:
+                known, lost = True, None
+            except UnknownPool as error:
+                if not known:
+                    raise
+                lost = error
+                await asyncio.sleep(min(_REOPEN_POLL_S, max(until - time.monotonic(), 0)))
+            left = until - time.monotonic()
+            if left <= 0:
+                raise lost or timed_out(pool, wait_s)
+            request = replace(request, request_id=f"{request.request_id}~", wait_s=left)
+    finally:
+        keeper.end_asking()
