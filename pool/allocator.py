@@ -162,7 +162,8 @@ def check_reason(reason: str) -> None:
         InvalidRequest: `reason` is empty, too long, or no text.
     """
     if not isinstance(reason, str) or not 0 < len(reason.strip()) <= _LONGEST_REASON:
-        raise InvalidRequest("reason", reprlib.repr(reason), f"say in 1 to {_LONGEST_REASON} characters why")
+        shown = reason[:60] if isinstance(reason, str) else reason
+        raise InvalidRequest("reason", shown, f"say in 1 to {_LONGEST_REASON} characters why")
 
 
 def find_container(containers: tuple[ContainerRecord, ...], container_id: str) -> ContainerRecord:

@@ -9,8 +9,15 @@ from typing import Literal
 import structlog
 
 
-def configure_logging(fmt: Literal["text", "json"] = "text", *, verbose: bool = False) -> None:
-    """Set up the logs of this process. Libraries that use `logging` are heard from warnings on."""
+def configure_logging(fmt: Literal["text", "json"] = "text", *, verbose: bool = False, quiet: bool = False) -> None:
+    """Set up the logs of this process. Libraries that use `logging` are heard from warnings on.
+
+    Args:
+        fmt: Text for people, or JSON for programs.
+        verbose: Log more.
+        quiet: Log warnings only, for a command whose output says the rest.
+    """
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -25,7 +32,7 @@ def configure_logging(fmt: Literal["text", "json"] = "text", *, verbose: bool = 
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

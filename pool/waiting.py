@@ -86,11 +86,17 @@ def _free_in_s(record: ContainerRecord, now: float, held: float, reset: float) -
     return left + reset
 
 
+def _does(record: ContainerRecord) -> str:
+    """Say what a container does, for somebody who waits for it."""
+    if record.state is State.ALLOCATED:
+        return "leased"
+    return "draining" if record.draining and record.state in (State.AVAILABLE, State.PAUSED) else record.state
+
+
 def _obstacles(status: PoolStatus, request: WaitingRequest) -> str:
     ahead = Counter(other.priority for other in status.queue[: request.position - 1])
     requests = [f"{ahead[priority]} {priority.label}" for priority in Priority if ahead[priority]]
-    states = Counter(record.state for record in status.containers)
-    containers = [f"{number} {'leased' if state is State.ALLOCATED else state}" for state, number in states.items()]
+    containers = [f"{number} {what}" for what, number in Counter(map(_does, status.containers)).items()]
     if request.first:
         return f"Waits for the rest of its bundle, containers: {', '.join(containers) or 'none'}"
     queue_part = f"{' and '.join(requests)} request{'s' * (ahead.total() > 1)} ahead" if requests else "Next in line"

@@ -30,7 +30,7 @@ class Exit(IntEnum):
 MEANING: Mapping[Exit, str] = MappingProxyType(
     {
         Exit.OK: "done",
-        Exit.CHECK_FAILED: "a check failed, or a reset ended in quarantine",
+        Exit.CHECK_FAILED: "a check failed, a reset ended in quarantine, or garbage stayed",
         Exit.BAD_INPUT: "bad input, configuration or environment",
         Exit.REFUSED: "nothing became free in time, or the pool takes no request now",
         Exit.LEASE_ENDED: "the lease is lost, was released before, or may not be extended",

@@ -30,7 +30,9 @@ def gc(
     Redis. What is leased, quarantined or under a manager stays; what has no label of this deployment is never touched.
     """
     from pool.app import collect_garbage
+    from pool.telemetry import configure_logging
 
+    configure_logging(quiet=True)
     items = asyncio.run(collect_garbage(load(path), dry_run=dry_run))
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "items": [_item_json(item) for item in items]}, indent=2))

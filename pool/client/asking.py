@@ -92,6 +92,8 @@ class Ask:
         asked_at = time.monotonic()
         try:
             answer = await self._store.acquire(self._request)
+        except LeaseLost:
+            raise Vanished from None
         except PoolError as error:
             self.refused(error)
             raise

@@ -114,6 +114,8 @@ class _Gathering:
         asked_at = time.monotonic()
         try:
             answers = await store.acquire_many(request, count)
+        except LeaseLost:
+            raise Vanished from None
         except PoolError as error:
             for ask in asks:
                 ask.refused(error)

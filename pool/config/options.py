@@ -77,7 +77,8 @@ class HealthOptions(Options):
     """HTTP probe; none by default, since every server answers differently."""
     hand_out: Literal["none", "tcp", "http"] = "none"
     """The probe that each client runs between a grant and its use, headers included: about a millisecond against a
-    container that broke since it was last checked. One that fails goes to recovery, and the client gets another."""
+    container that broke since it was last checked. One that fails goes to recovery, and the client gets another; so
+    every client must be able to reach the published ports."""
 
     @model_validator(mode="after")
     def _hand_out_is_a_probe(self) -> HealthOptions:

@@ -110,10 +110,10 @@ STRATEGIES: Mapping[Fault, Strategy] = MappingProxyType(
             escalate="stays quarantined with the reason",
         ),
         Fault.IMAGE_GONE: Strategy(
-            detect="a recreation says that there is no such image",
+            detect="a recreation looks for the image first; it is neither on the host nor to be pulled",
             idle=Action.NONE,
             leased=Action.NONE,
-            also="running containers need no image and go on",
+            also="running containers need no image and go on; the one to be recreated is left as it is",
         ),
     }
 )

@@ -1,5 +1,6 @@
 -- Withdraw a request, in any race with its grant. Waiting: it leaves the queue. Granted but never confirmed: the
--- container is unused and goes to the next waiter. Leased: somebody may have used it, so it is cleaned.
+-- container is unused and goes to the next waiter, and so does one of a bundle that was never begun. Leased otherwise:
+-- somebody may have used it, so it is cleaned.
 -- An unknown request is remembered as cancelled: its acquire may still be on its way.
 -- KEYS: meta
 -- ARGV: clock, request, token
@@ -7,7 +8,7 @@
 local clock, request, token = unpack(ARGV)
 
 if call('EXISTS', META) == 0 then return 'unknown_pool' end
-local r = call('HMGET', P .. 'r:' .. request, 'state', 'token', 'fence')
+local r = call('HMGET', P .. 'r:' .. request, 'state', 'token', 'fence', 'bundle', 'begun')
 if not r[1] then
   conclude(request, 'cancelled')
   return 'cancelled'
@@ -21,7 +22,7 @@ if r[1] ~= 'granted' and r[1] ~= 'leased' then return r[1] end
 local now = tick()
 local id, ended = held_by(request, r[3], token, now)
 if not id then return ended end
-if r[1] == 'leased' then
+if r[1] == 'leased' and (r[5] or not r[4]) then
   finish(id, 'cleaning', 'released', now, 'reason', 'on_release', 'outcome', 'error')
   return 'released'
 end

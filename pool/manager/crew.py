@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from pool.config import Config, Slot
-from pool.errors import ContainerGone, EngineUnavailable, ImageMissing, NameTaken, PortTaken, StoreError
+from pool.errors import ContainerGone, EngineError, ImageMissing, NameTaken, PortTaken, StoreError
 from pool.evidence import EvidenceKeeper
 from pool.models import ContainerRecord, PoolStatus, ResetLevel, ResetReason, State
 from pool.ports import ContainerSpec, EngineContainer, Runtime
@@ -137,7 +137,9 @@ class Crew:
                 if record is None or record.state not in WORK_STATES:
                     return
                 await self._step(slot, record)
-            except (StoreError, EngineUnavailable) as error:
+            except CONFLICTS:
+                raise
+            except (StoreError, EngineError) as error:  # no container's fault, nor does another level help
                 self._log.warning("container.work_delayed", container=slot.id, why=error.message)
                 await asyncio.sleep(_RETRY_S)
 

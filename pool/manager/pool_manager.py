@@ -183,8 +183,8 @@ class PoolManager:
     ) -> None:
         watch = HealthWatch(self._options.health, self._store, self._runtime, prober, crew)
         listener = EngineListener(self._runtime, self._config.deployment, self._store.pool, watch, self._tell)
-        cpus = self._options.container.cpus
-        sampler = Sampler(self._options.thresholds, cpus, self._store, self._runtime, crew)
+        cpus, interval_s = self._options.container.cpus, self._options.health.interval_s
+        sampler = Sampler(self._options.thresholds, cpus, self._store, self._runtime, crew, interval_s=interval_s)
         adoption = Adoption(self._config, self._store.pool, self._runtime, self._store, resetter, crew, watch)
         degradation = Degradation(self._options.degradation, self._store)
         await self._open(adoption)
@@ -195,8 +195,8 @@ class PoolManager:
         loops = [
             *sweeps,
             self._every(self._timing.reap_interval_s, "reaper", lambda: reap_all(self._store)),
-            self._every(self._options.health.interval_s, "health", watch.check_all),
-            self._every(self._options.health.interval_s, "samples", sampler.look),
+            self._every(interval_s, "health", watch.check_all),
+            self._every(interval_s, "samples", sampler.look),
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
             self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
             self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew, freezer)),

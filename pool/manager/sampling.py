@@ -11,7 +11,7 @@ from pool.config import ThresholdOptions
 from pool.errors import EngineError
 from pool.health import Fault, Forecaster, too_high
 from pool.manager.crew import Crew
-from pool.manager.watch import plan_reset
+from pool.manager.watch import pace, plan_reset
 from pool.models import ContainerRecord, State
 from pool.observed import Condition, Sample
 from pool.ports import EngineContainer, Runtime, Stats
@@ -32,12 +32,21 @@ class Sampler:
         store: The pool in Redis.
         runtime: The engine.
         crew: Knows the containers, and resets them.
+        interval_s: Seconds between two rounds.
     """
 
     def __init__(
-        self, options: ThresholdOptions, cpus: float | None, store: PoolStore, runtime: Runtime, crew: Crew
+        self,
+        options: ThresholdOptions,
+        cpus: float | None,
+        store: PoolStore,
+        runtime: Runtime,
+        crew: Crew,
+        *,
+        interval_s: float,
     ) -> None:
         self._options = options
+        self._interval_s = interval_s
         self._cpus = cpus or 1.0
         self._store = store
         self._runtime = runtime
@@ -57,12 +66,17 @@ class Sampler:
         status = await self._store.status()
         ahead_s = status.at - time.monotonic()  # the pool's clock goes on while the engine is asked
         due = [record for record in status.containers if record.state in (State.AVAILABLE, State.ALLOCATED)]
-        seen = [found for found in await asyncio.gather(*(self._sample(each, ahead_s) for each in due)) if found]
+        pace_s = pace(self._interval_s, len(due))
+        samples = await asyncio.gather(*(self._sample(each, ahead_s, n * pace_s) for n, each in enumerate(due)))
+        seen = [found for found in samples if found is not None]
         observations = [self._judge(record, sample) for record, sample in seen]
         await self._store.observe(observations)
         await self._act(seen, observations)
 
-    async def _sample(self, record: ContainerRecord, ahead_s: float) -> tuple[ContainerRecord, Sample] | None:
+    async def _sample(
+        self, record: ContainerRecord, ahead_s: float, delay_s: float
+    ) -> tuple[ContainerRecord, Sample] | None:
+        await asyncio.sleep(delay_s)
         container = self._crew.containers.get(record.id)
         if container is None:
             return None

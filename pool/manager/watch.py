@@ -19,11 +19,16 @@ from pool.store import Observation, PoolStore
 #: Conditions that are over when a container answers its probes. How much it uses is the sampler's business.
 _OVER_WHEN_HEALTHY = frozenset(condition for condition in Condition if not condition.measured)
 #: Between the beginnings of two checks: fifty at once would take the CPU from those who want containers.
-_PACE_S = 0.01
+_PACE_S = 0.02
 _WATCHED = (State.AVAILABLE, State.ALLOCATED, State.PAUSED)
 _RUNS = (EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING)
 
 log = structlog.get_logger()
+
+
+def pace(interval_s: float, containers: int) -> float:
+    """Return the seconds between the beginnings of two checks of a round, which takes half its interval at most."""
+    return min(_PACE_S, interval_s / 2 / max(1, containers))
 
 
 class Sight(Enum):
@@ -59,7 +64,7 @@ class HealthWatch:
     async def check_all(self) -> None:
         """Check all containers side by side: each begins a little after the one before, and none waits for another."""
         status = await self._store.status()
-        pace_s = min(_PACE_S, self._options.interval_s / 2 / max(1, len(status.containers)))
+        pace_s = pace(self._options.interval_s, len(status.containers))
         await asyncio.gather(*(self._visit(record, n * pace_s) for n, record in enumerate(status.containers)))
 
     async def _visit(self, record: ContainerRecord, delay_s: float) -> None:
@@ -76,12 +81,16 @@ class HealthWatch:
             await self.check(record)
 
     async def check(self, record: ContainerRecord) -> None:
-        """Look at a container and, if nothing is wrong at first sight, probe it and judge it by what is found."""
+        """Probe a container and judge it by what is found, or by what the engine says if it does not answer."""
         container = self._crew.containers.get(record.id)
-        if container is None or await self._look_at(record, container) is not Sight.RUNS:
+        if container is None:
             return
-        if record.state is not State.PAUSED:  # frozen, it cannot answer and need not
-            await self.judge(record, await self._prober.check(container.ref, record.info))
+        if record.state is State.PAUSED:  # frozen, it cannot answer and need not
+            await self._look_at(record, container)
+            return
+        report = await self._prober.check(container.ref, record.info)
+        if report.healthy or await self._look_at(record, container) is Sight.RUNS:
+            await self.judge(record, report)
 
     async def judge(self, record: ContainerRecord, report: HealthReport) -> None:
         """Do what follows from a report: death, or too many failures in a row, take a container out of rotation."""

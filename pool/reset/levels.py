@@ -189,7 +189,9 @@ class Resetter:
         await self._verify(trial, container, await self._run_stages(trial, container))
 
     async def _recreate(self, trial: _Trial) -> None:
-        slot, trial.doing = trial.place.slot, "replacing the container"
+        slot, trial.doing = trial.place.slot, "looking for the image"
+        await self._runtime.ensure_image(self._options.container.image)  # without it, keep what there is
+        trial.doing = "replacing the container"
         if trial.place.container is not None:
             await self._inside.drop(trial.place.container.ref)
             await self._runtime.remove(trial.place.container.ref)

@@ -20,7 +20,6 @@ from pool.errors import (
     RequirementsUnmet,
     UnknownPool,
 )
-from pool.models import LeaseRef
 from pool.store.request import RequestSpec
 
 
@@ -86,9 +85,9 @@ def unknown_pool(pool: str, url: str) -> UnknownPool:
     )
 
 
-def lost(ref: LeaseRef, state: str) -> LeaseLost:
+def lost(request_id: str, pool: str, state: str) -> LeaseLost:
     """Return the error of a lease that has ended; `state` says how."""
     return LeaseLost(
-        f"the lease of request {ref.request_id!r} in pool {ref.pool!r} is not held any more ({state})",
+        f"the lease of request {request_id!r} in pool {pool!r} is not held any more ({state})",
         hint="it expired, was revoked, or never was; the container belongs to somebody else by now",
     )

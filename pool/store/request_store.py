@@ -59,6 +59,7 @@ class RequestStore:
             UnknownPool, PoolDraining, Degraded, QueueFull, RequestConflict: The pool does not take the request.
             InvalidRequest: It asks for more than the pool's limits allow.
             AcquireTimeout: `wait_s` is 0 and nothing is free.
+            LeaseLost: The reply was lost, and so was the lease until it was asked for again.
         """
         return (await self._acquire(request, ""))[0]
 
@@ -76,14 +77,17 @@ class RequestStore:
         return await self._acquire(request, str(count))
 
     async def _acquire(self, request: RequestSpec, size: str) -> list[Grant | Waiting]:
-        replies = await self._run(
-            "acquire", request.request_id, request.token, request.owner, request.process, us(request.liveness_s),
+        arguments = (
+            request.request_id, request.token, request.owner, request.process, us(request.liveness_s),
             int(request.priority), us(request.wait_s), us(request.ttl_s), us(request.timeout_s),
             request.label or request.owner, request.metadata, size,
         )  # fmt: skip
+        replies, resent = await self.connection.run("acquire", self._meta, arguments)
         if isinstance(replies[0], str):
             raise refusals.of_request(self.pool, self.connection.url, request, replies)
         if ended := next((reply for reply in replies if reply[0] == "ended"), None):
+            if resent and ended[1] == RequestState.LOST:
+                raise refusals.lost(request.request_id, self.pool, ended[1])
             raise refusals.of_request(self.pool, self.connection.url, request, ended)
         return [self._answer(reply) for reply in replies]
 
@@ -103,7 +107,7 @@ class RequestStore:
         grants = []
         for ref, reply in zip(leases, await self._run("begin", *flat), strict=True):
             if reply[0] != "leased":
-                raise refusals.lost(ref, reply[0])
+                raise refusals.lost(ref.request_id, ref.pool, reply[0])
             grants.append(self._grant(reply))
         return grants
 
@@ -128,7 +132,7 @@ class RequestStore:
             "reject", ref.request_id, ref.fence, ref.token, us(liveness_s), note, "1" if again else "0"
         )
         if reply[0] == "lost":
-            raise refusals.lost(ref, reply[1])
+            raise refusals.lost(ref.request_id, ref.pool, reply[1])
         return RequestState(reply[1]) if reply[0] == "ended" else self._answer(reply)
 
     async def collect(
@@ -172,7 +176,7 @@ class RequestStore:
             return
         if reply == "released_before":
             raise AlreadyReleased(f"the lease of request {ref.request_id!r} was released before")
-        raise refusals.lost(ref, reply)
+        raise refusals.lost(ref.request_id, ref.pool, reply)
 
     async def extend(self, ref: LeaseRef, *, extra_s: float, reason: str, used: int | None = None) -> LeaseData:
         """Move a lease's deadline further into the future, and return the lease as it is then.
@@ -203,7 +207,7 @@ class RequestStore:
                     f"the lease of request {ref.request_id!r} may not last longer than {int(limit) / 1e6:g} s in all",
                     hint="limits.max_lease_timeout_s of the pool is the longest; ask for less",
                 )
-        raise refusals.lost(ref, reply[0])
+        raise refusals.lost(ref.request_id, ref.pool, reply[0])
 
     async def recommend(self, label: str) -> TimeoutRecommendation | None:
         """Return what the history of a label recommends; None where it has fewer than five leases.

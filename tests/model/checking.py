@@ -32,18 +32,21 @@ MUTATION = settings(
 SOAK = settings(max_examples=40, stateful_step_count=60, **_COMMON)
 
 
-def check_model(backend: Backend, profile: settings, *, start: int | None = None) -> None:
-    """Run the state machine on a server.
+def check_model(
+    backend: Backend, profile: settings, *, of: type[PoolMachine] = PoolMachine, start: int | None = None
+) -> None:
+    """Run a state machine on a server.
 
     Args:
         backend: Where.
         profile: How much.
+        of: Which one.
         start: Where a profile that is not derandomized starts; the same number gives the same steps.
 
     Raises:
         Disagreement: The scripts did something else than the model.
     """
-    machine = type("PoolMachine", (PoolMachine,), {"backend": backend})
+    machine = type(of.__name__, (of,), {"backend": backend})
     if start is not None:
         machine = seed(start)(machine)
     run_state_machine_as_test(machine, settings=profile)

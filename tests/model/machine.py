@@ -141,28 +141,13 @@ class PoolMachine(RuleBasedStateMachine):
         self.start(0 if known else 2)
 
     @precondition(lambda self: len(self.model.requests) > 5)
-    @rule(by=st.sampled_from(["manager", "operator"]))
-    def drain(self, by: Literal["manager", "operator"]) -> None:
+    @rule()
+    def drain(self) -> None:
+        self.send_drain("manager")
+
+    def send_drain(self, by: Literal["manager", "operator"]) -> None:
         held = self.do(self.store.drain(by=by))
         ensure(held == self.model.drain(by), "another number of leases is held in a draining pool", held)
-
-    @precondition(lambda self: len(self.model.requests) > 3)
-    @rule(name=st.sampled_from("abcd"))
-    def drain_container(self, name: str) -> None:
-        self.settles(self.store.drain_container(name), self.model.drain_container(name))
-
-    @precondition(lambda self: self.model.drained_by or any(c.draining for c in self.model.containers.values()))
-    @rule(number=numbers)
-    def resume(self, number: int) -> None:
-        draining = [name for name, container in self.model.containers.items() if container.draining]
-        chosen = [*draining, *draining, "" if self.model.drained_by else "d"]
-        name = chosen[number % len(chosen)]
-        self.settles(self.store.resume(name), self.model.resume(name))
-
-    def settles(self, work: Any, expected: Answer) -> None:
-        """Send a command that answers nothing where it succeeds."""
-        real = self.do(answer_of(work))
-        ensure(real == (("released",) if expected == ("done",) else expected), "another answer", real, expected)
 
     # Clients
 
@@ -193,6 +178,16 @@ class PoolMachine(RuleBasedStateMachine):
     def acquire_many(self, count: int, wish: dict[str, Any]) -> None:
         self.asked += 1
         self.send_bundle(f"b{self.asked:02}", count, wish)
+
+    @precondition(lambda self: len(self.model.leases()) > 1 and not self.model.queue())
+    @rule(number=numbers, wish=wishes)
+    def somebody_urgent_comes_while_a_bundle_is_served(self, number: int, wish: dict[str, Any]) -> None:
+        self.asked += 1
+        lasting = {"process": "steady", "wait_s": 60.0, "timeout_s": 60.0}
+        self.send_bundle(f"b{self.asked:02}", 2, wish | lasting | {"priority": Priority.LOW})
+        self.turn_over(number, Outcome.PASSED, 0.0)
+        self.asked += 1
+        self.send(f"r{self.asked:02}", wish | lasting | {"priority": Priority.CRITICAL})
 
     @precondition(lambda self: self.taken_on)
     @rule(number=numbers, wish=wishes)
@@ -296,6 +291,9 @@ class PoolMachine(RuleBasedStateMachine):
     def withdraw(self, name: str, token: str) -> None:
         expected = self.model.cancel(name, token)
         self.answers(self.store.cancel(name, token), ("refused",) if expected == "conflict" else (expected,))
+        if expected == "cancelled":  # what it was granted was never used
+            fence = self.model.requests[name].fence
+            self.used = {container: used for container, used in self.used.items() if used != fence}
 
     # Managers
 

@@ -112,7 +112,7 @@ MUTATIONS = [
     Mutation(
         "a cancelled lease is given on uncleaned",
         "cancel",
-        "if r[1] == 'leased' then",
+        "if r[1] == 'leased' and (r[5] or not r[4]) then",
         "if false then",
     ),
     Mutation("a cancel does not outlive its acquire", "cancel", "conclude(request, 'cancelled')\n", "\n"),
@@ -159,13 +159,17 @@ MUTATIONS = [
         "now +",
     ),
     Mutation("an unfit container is rejected twice", "reject", "if before[1] == fence and", "if false and"),
-    Mutation("a draining container goes to the best waiter", None, "while not draining do", "while true do"),
-    Mutation("a draining container is lent", None, "return not (free and", "return not (false and"),
-    Mutation("a resumed container is kept from who waits", "resume", "settle(id, now)", "enter(id, 'available', now)"),
-    Mutation("a quarantined container is forgotten", "reconcile", " and v[1] ~= 'quarantined'", ""),
     Mutation("nobody thaws what is frozen", None, "hint('manager', frozen)", ""),
     Mutation("an extension sent again counts twice", "extend", "used == tonumber(known) + 1", "false"),
     Mutation(
         "a token is in an event", None, "'fence', fence, 'waited_us'", "'token', r.token, 'fence', fence, 'waited_us'"
     ),
+]
+
+#: What only `DrainingMachine` can notice.
+MUTATIONS_OF_DRAINING = [
+    Mutation("a draining container goes to the best waiter", None, "while not draining do", "while true do"),
+    Mutation("a draining container is lent", None, "return not (free and", "return not (false and"),
+    Mutation("a resumed container passes the queue by", "resume", "then settle(id, now)", "then enter(id, state, now)"),
+    Mutation("a quarantined container is forgotten", "reconcile", " and v[1] ~= 'quarantined'", ""),
 ]

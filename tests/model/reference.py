@@ -415,7 +415,7 @@ class Reference:
         container, why = self._holder((name, request.fence, request.token), now)
         if container is None:
             return why
-        if request.state == "leased":
+        if request.state == "leased" and (request.begun or not request.bundle):
             self._finish(container, "cleaning", "released", now, reason="on_release", outcome="error")
             return "released"
         self._finish(container, None, "cancelled", now)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pool.embedded import ensure_server, stop_server
 from tests.model.backend import Backend
 from tests.model.checking import SOAK, check_model
+from tests.model.draining import DrainingMachine
 from tests.model.machine import PoolMachine
 
 
@@ -31,7 +32,7 @@ def soak(url: str, operations: int, start: int) -> None:
             print(
                 f"round {rounds + 1}, seed {start + rounds}: {PoolMachine.operations:,} operations so far", flush=True
             )
-            check_model(backend, SOAK, start=start + rounds)
+            check_model(backend, SOAK, of=(PoolMachine, DrainingMachine)[rounds % 2], start=start + rounds)
             rounds += 1
     print(
         f"ok: {PoolMachine.operations:,} operations in {rounds} rounds from seed {start}, "

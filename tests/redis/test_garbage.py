@@ -19,7 +19,10 @@ from pool.models import State
 from pool.ports import LABEL_EVIDENCE, ContainerSpec, EngineContainer
 from pool.store import Connection, Grant, PoolSettings, PoolStore, pool_names
 from pool.testing import MemoryRuntime
-from tests.support import add_available, info, pool_config, wish
+from tests.support import add_available, eventually, pool_config, wish
+from tests.support_manager import MakeBench, make_bench
+
+__all__ = ["make_bench"]
 
 
 @dataclass
@@ -302,10 +305,24 @@ async def test_a_manager_removes_only_what_was_garbage_the_last_time_already(sce
     assert [container.spec.id for container in scene.runtime.containers.values()] == ["x-2"]
 
 
+async def test_a_manager_looks_for_garbage_by_itself(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pool.manager.pool_manager._GARBAGE_INTERVAL_S", 0.05)
+    bench = await make_bench()
+    await bench.ready()
+    spec = ContainerSpec(bench.config.deployment, "former", "x-1", "n", 1, "s", {}, ContainerOptions(image="any"))
+    left = await bench.runtime.start((await bench.runtime.create(spec)).ref)
+
+    async def gone() -> bool:
+        return left.ref not in bench.runtime.containers
+
+    await eventually(gone)
+    assert await bench.all_available()
+    await bench.stop()
+
+
 async def test_labels_that_make_no_sense_are_no_reason_to_fail(scene: Scene) -> None:
     await scene.plant("No Such Name!", "")
 
     await asyncio.wait_for(scene.collected(), 10)
 
     assert scene.runtime.containers == {}
-    assert info("x").id == "x"

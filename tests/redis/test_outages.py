@@ -213,17 +213,24 @@ async def _all_lost(leases: list[AsyncLease]) -> bool:
 
 @dataclass
 class Scissors:
-    """A proxy that hangs up instead of passing on the reply to a command that it was told to cut."""
+    """A proxy that hangs up instead of passing on the reply to a command that it was told to cut.
+
+    Attributes:
+        mended: Set while it passes anything on at all.
+    """
 
     port: int
     cut: bytes = b""
     cuts: int = 0
+    mended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             while request := await reader.read(65536):
                 doomed = bool(self.cut) and self.cut in request
+                if not doomed:
+                    await self.mended.wait()
                 back.write(request)
                 reply = await there.read(65536)
                 if doomed:
@@ -242,6 +249,7 @@ class Scissors:
 @pytest.fixture
 async def scissors(server: Server) -> AsyncIterator[tuple[Scissors, str]]:
     scissors = Scissors(server.port)
+    scissors.mended.set()
     listening = await asyncio.start_server(scissors.serve, "127.0.0.1", 0)
     yield scissors, f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     listening.close()
@@ -260,6 +268,32 @@ async def test_a_lost_reply_to_acquire_gives_the_same_lease_once(
         assert proxy.cuts == 1
         assert [int(event.fields["fence"]) for event in granted] == [lease.fence]
         assert (await store.status()).count(State.ALLOCATED) == 1
+        await lease.release()
+
+
+async def test_a_lease_that_lapsed_before_its_lost_reply_was_asked_for_again_is_replaced_by_another(
+    store: PoolStore, scissors: tuple[Scissors, str]
+) -> None:
+    await add_available(store, "a")
+    proxy, url = scissors
+
+    async def lapsed() -> bool:
+        record = await store.container("a")
+        await store.reap()
+        if record is None or record.state is not State.RESETTING:
+            return False
+        return await store.transition(record, State.AVAILABLE)
+
+    async with AsyncClient(url, patience_s=20) as client:
+        proxy.cut_next("acquire")
+        proxy.mended.clear()
+        asking = asyncio.create_task(client.acquire("p", request_id="mine", ttl_s=0.2, wait_s=30))
+        await eventually(lapsed)
+        proxy.mended.set()
+
+        lease = await asking
+        lease.check()
+        assert lease.request_id == "mine~"
         await lease.release()
 
 

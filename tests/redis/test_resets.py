@@ -185,6 +185,27 @@ async def test_the_timeout_of_a_lease_does_not_cut_its_cleaning_short(make_bench
     assert await bench.facts("lease.lost") == []
 
 
+async def test_a_container_that_was_frozen_while_it_is_cleaned_is_not_waited_for(make_bench: MakeBench) -> None:
+    gate = Gate()
+    async with running(make_bench, runtime=MemoryRuntime(shell_handler=gate), reset={"soft_timeout_s": 3600}) as bench:
+        lease = await bench.client.acquire(bench.pool)
+        await lease.release()
+        await gate.reached.wait()
+
+        await bench.runtime.pause(bench.inside(lease.container.id).ref)
+
+        async def given_up() -> bool:
+            return bool(await resets(bench, lease.container.id))
+
+        await eventually(given_up)
+        gate.open.set()
+        await eventually(bench.all_available)
+        soft, hard = await resets(bench, lease.container.id)
+
+    assert (soft["reset_level"], soft["note"]) == ("soft", "the container is paused")
+    assert (hard["reset_level"], hard["to"]) == ("hard", "available")
+
+
 @pytest.mark.parametrize(
     ("level", "then"), [("soft", "medium"), ("medium", "hard"), ("hard", "recreate"), ("recreate", "recreate")]
 )

@@ -77,7 +77,7 @@ async def scene(
     runtime = Metered()
     crew = await idle_crew(config, store, runtime)
     options = ThresholdOptions.model_validate(getattr(request, "param", {}))
-    yield Scene(store, runtime, crew, Sampler(options, 0.5, store, runtime, crew), clock)
+    yield Scene(store, runtime, crew, Sampler(options, 0.5, store, runtime, crew, interval_s=0.01), clock)
     await crew.finish(grace_s=0)
 
 

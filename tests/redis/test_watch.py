@@ -169,8 +169,9 @@ async def test_a_leased_container_that_cannot_be_thawed_is_told_of_and_tried_aga
     scene.runtime.fail_next("unpause", AWAY)
     await scene.hear("pause", container_id)
     assert "does not answer" in (await scene.events("container.paused"))[0]["note"]
+    scene.prober.report = HealthReport("engine", "the container is paused")
 
-    await scene.watch.check_all()
+    await scene.watch.check_now(container_id)
 
     assert (await scene.runtime.inspect(scene.ref(container_id))).running
     assert (await scene.record(container_id)).conditions == frozenset()

@@ -53,6 +53,15 @@ def test_containers_out_of_rotation_are_not_counted_on() -> None:
     )
 
 
+def test_a_draining_container_is_not_counted_on_and_named_as_what_it_is() -> None:
+    now = status(container("a", State.AVAILABLE, draining=True), container("b", State.ALLOCATED), waiting="normal")
+
+    [entry] = queue(now)
+
+    assert entry.estimated_wait_s == pytest.approx(10 + 2)
+    assert entry.waits_for == "Next in line, containers: 1 draining, 1 leased"
+
+
 def test_a_waiting_request_is_explained_in_a_sentence() -> None:
     now = status(
         container("a", State.ALLOCATED, since=NOW - 4),
