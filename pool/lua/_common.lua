@@ -6,7 +6,7 @@
 --   meta      hash   incarnation, settings, and the clock (tick, offset). Missing: the pool was never opened
 --   ids       set    the containers
 --   c:<id>    hash   a container, and its lease: one set of lease fields, so a second lease cannot be written
---   ready     zset   available container -> since
+--   ready     zset   available container, unless it is draining -> since
 --   exp       zset   allocated container -> when its lease expires
 --   work      zset   container that waits for a manager -> since
 --   frozen    zset   paused container -> since, or when a waiting request last asked for it to be thawed
@@ -85,7 +85,7 @@ local function index_of(id, state)
   return not (free and call('HEXISTS', P .. 'c:' .. id, 'draining') == 1) and index or nil
 end
 
--- Put a container into its index, and out of the others.
+-- Put a container into its index, and out of the others, whatever state it was in.
 local function place(id, state, score)
   local index = index_of(id, state)
   for _, name in ipairs(INDEXES) do
@@ -100,8 +100,11 @@ end
 
 -- The one writer of a container's state: hash and index change together. Further fields go into the same write.
 local function enter(id, state, now, score, ...)
-  local index = place(id, state, score or now)
-  call('HSET', P .. 'c:' .. id, 'state', state, 'revision', int(now), 'since', int(now), ...)
+  local key = P .. 'c:' .. id
+  local index, old = index_of(id, state), INDEX[call('HGET', key, 'state')]
+  if old and old ~= index then call('ZREM', P .. old, id) end
+  if index then call('ZADD', P .. index, int(score or now), id) end
+  call('HSET', key, 'state', state, 'revision', int(now), 'since', int(now), ...)
   if index == 'work' then hint('manager', id) end
 end
 
@@ -290,7 +293,10 @@ local function held_by(request, fence, token, now)
   return r[2]
 end
 
--- Confirm a grant if that is still due, and reply with the lease as the container's hash has it.
+-- The reply that a lease is held, as the container's hash has it.
+local function leased(id, now) return {'leased', int(now), call('HGETALL', P .. 'c:' .. id)} end
+
+-- Confirm a grant if that is still due, and reply with the lease.
 local function lease_reply(id, now)
   local key = P .. 'c:' .. id
   local v = call('HMGET', key, 'confirmed', 'ttl', 'deadline_at', 'request')
@@ -301,7 +307,7 @@ local function lease_reply(id, now)
     call('HSET', P .. 'r:' .. v[4], 'state', 'leased')
     emit(now, 'lease.confirmed', 'container', id, 'request', v[4])
   end
-  return {'leased', int(now), call('HGETALL', key)}
+  return leased(id, now)
 end
 
 -- The answer to a request that was made before.

@@ -73,7 +73,7 @@ for i, name in ipairs(names) do
   if id then
     local now = i == 1 and arrived or tick() -- a fence for each
     grant(id, name, r, now, true)
-    replies[i] = lease_reply(id, now)
+    replies[i] = leased(id, now)
   else
     enqueue(name, r, arrived + tonumber(priority) * tonumber(m[2]), arrived)
   end

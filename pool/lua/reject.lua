@@ -29,7 +29,7 @@ local ready = call('ZRANGE', P .. 'ready', 0, 0)[1]
 if ready then
   local at = tick() -- a fence of its own
   grant(ready, request, r, at, true)
-  return lease_reply(ready, at)
+  return leased(ready, at)
 end
 if r.wait_until <= now then
   conclude(request, 'timed_out')
