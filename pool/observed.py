@@ -22,6 +22,15 @@ class Condition(StrEnum):
     PAUSED = "paused"  # leased, and frozen by somebody else
     HOST_LOST = "host_lost"  # its engine does not answer, and neither does it
 
+    @classmethod
+    def read(cls, words: str) -> frozenset[Condition]:
+        """Read conditions that stand in a row. Those that only a newer manager knows are passed over.
+
+        >>> sorted(Condition.read("memory_high cpu_high what_comes_next"))
+        [<Condition.CPU_HIGH: 'cpu_high'>, <Condition.MEMORY_HIGH: 'memory_high'>]
+        """
+        return frozenset(condition for condition in cls if condition in words.split())
+
     @property
     def measured(self) -> bool:
         """Whether it follows from a sample alone."""

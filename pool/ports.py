@@ -162,10 +162,16 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A path of a container's filesystem that differs from its image. Never shows tmpfs."""
+    """A path of a container's filesystem that differs from its image. Never shows tmpfs.
+
+    Attributes:
+        status: Type, permissions and owner where they are not the image's; empty where they are, None where nobody can
+            tell. Engines name a directory alike whether it has changed or something in it.
+    """
 
     kind: ChangeKind
     path: str
+    status: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +237,15 @@ OnOutput = Callable[[bytes], None]
 class ShellSession(Protocol):
     """A shell kept open in a container."""
 
-    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
+    async def run(
+        self, script: str, *, before: str = "", deadline_s: float, on_output: OnOutput | None = None
+    ) -> ExecResult:
         """Run a script in a subshell and wait for its end.
 
         Args:
             script: What to run.
+            before: What the shell itself does before: built into it, and harmless to it. It needs no new process, so it
+                is done even where no more may be.
             deadline_s: Seconds it may take.
             on_output: Gets all output as it comes; the result has only so much of it.
 

@@ -120,9 +120,10 @@ def status_view(statuses: Sequence[PoolStatus]) -> RenderableType:
 
 
 def _pool(status: PoolStatus) -> RenderableType:
+    free = sum(record.state is State.AVAILABLE and not record.draining for record in status.containers)
     head = Text.assemble(
         (status.pool, "bold"),
-        f": {status.count(State.AVAILABLE)} of {len(status.containers)} available, {len(status.queue)} waiting",
+        f": {free} of {len(status.containers)} available, {len(status.queue)} waiting",
         f"; managed by {printable(status.manager)}" if status.manager else "",
     )
     parts: list[RenderableType] = [head]

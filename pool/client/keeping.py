@@ -135,7 +135,13 @@ class Keeper:
         self.waiters.pop(key, None)
         self._waiting.discard(key)
         self.leases[key] = lease
+        if not self._listener.listens_to(key[0]):  # its loss is told there, at once
+            self.in_background(self._listen_to(key[0]))
         self._beat_within(lease.data.ttl_s / 3)
+
+    async def _listen_to(self, pool: str) -> None:
+        with suppress(StoreError):  # then the next heartbeat tells
+            await self._listener.add(pool)
 
     def let_go(self, lease: AsyncLease) -> None:
         """Send no more heartbeats for a lease."""

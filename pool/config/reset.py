@@ -52,12 +52,13 @@ class ResetRecipe(Options):
     `cap_add` only in a container that itself starts as root."""
     keep_processes: list[str] = []
     """Names (`comm`, shell patterns allowed) that survive the reset, besides process 1."""
-    temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*"]  # noqa: S108 - paths in the container
+    temporary: list[str] = ["/tmp/*", "/var/tmp/*", "/dev/shm/*", "/dev/mqueue/*"]  # noqa: S108 - paths in the container
     """Paths to delete, shell patterns allowed; `/*` also means the hidden files there."""
     caches: list[str] = []
     """Paths of caches to delete, like `temporary`."""
     logs: list[str] = []
-    """Log files to empty; they stay open in their writers."""
+    """Log files to empty; they stay open in their writers. One that the new container did not have is left behind, even
+    if it is empty: where a server begins new ones, delete them as `temporary`, or ignore them."""
     environment: list[str] = []
     """Shell commands that put the environment back, each of which must succeed."""
     validate_with: list[str] = Field(default=[], alias="validate")

@@ -159,7 +159,7 @@ class Collector:
         try:
             async with aclosing(self._runtime.copy_out(ref, path)) as pieces:
                 async for piece in pieces:
-                    archive.write(piece[: limit_bytes - size])
+                    await asyncio.to_thread(archive.write, piece[: limit_bytes - size])
                     size += len(piece)
                     if size >= limit_bytes:
                         break

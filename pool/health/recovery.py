@@ -121,10 +121,10 @@ STRATEGIES: Mapping[Fault, Strategy] = MappingProxyType(
 
 def strategies_table() -> str:
     """Return the table as Markdown, for docs/recovery.md."""
-    rows = ["| fault | noticed by | idle | leased | tries | delay | then |", "|---|---|---|---|---|---|---|"]
+    columns = ("fault", "noticed by", "idle", "leased", "besides", "tries", "delay", "then")
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for fault, strategy in STRATEGIES.items():
-        also = f"; {strategy.also}" if strategy.also else ""
         leased = f"{strategy.leased}: `container.{strategy.condition}`" if strategy.condition else strategy.leased
-        cells = (strategy.detect, strategy.idle + also, leased, strategy.tries, strategy.delay, strategy.escalate)
-        rows.append(f"| `{fault}` | " + " | ".join(cells) + " |")
+        follows = (strategy.also, strategy.tries, strategy.delay, strategy.escalate)
+        rows.append(f"| `{fault}` | " + " | ".join((strategy.detect, strategy.idle, leased, *follows)) + " |")
     return "\n".join(rows)

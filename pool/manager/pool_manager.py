@@ -204,7 +204,10 @@ class PoolManager:
             listener.run(),
             self._announce_and_wait(crew, stop),
         ]
-        await _first_to_end(loops, renewing, crew.conflict)
+        try:
+            await _first_to_end(loops, renewing, crew.conflict)
+        finally:
+            await watch.close()
 
     async def _open(self, adoption: Adoption) -> None:
         settings = PoolSettings.of(self._options, self._config.deployment)

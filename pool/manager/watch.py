@@ -57,15 +57,33 @@ class HealthWatch:
         self._prober = prober
         self._crew = crew
         self._streaks: dict[str, tuple[int, Streak]] = {}
+        self._checks: dict[str, asyncio.Task[None]] = {}
         self._log = log.bind(pool=store.pool)
 
     # At intervals
 
     async def check_all(self) -> None:
-        """Check all containers side by side: each begins a little after the one before, and none waits for another."""
+        """Check all containers side by side, each beginning a little after the one before.
+
+        A check that takes longer than the interval goes on: that of another container does not wait for it.
+        """
         status = await self._store.status()
         pace_s = pace(self._options.interval_s, len(status.containers))
-        await asyncio.gather(*(self._visit(record, n * pace_s) for n, record in enumerate(status.containers)))
+        for n, record in enumerate(status.containers):
+            if record.id not in self._checks:
+                self._checks[record.id] = asyncio.create_task(self._visit(record, n * pace_s))
+        if not self._checks:
+            return
+        ended, _ = await asyncio.wait(self._checks.values(), timeout=self._options.interval_s)
+        self._checks = {name: check for name, check in self._checks.items() if check not in ended}
+        if errors := [error for check in ended if (error := check.exception()) is not None]:
+            raise errors[0]
+
+    async def close(self) -> None:
+        """Give up the checks that have not ended."""
+        for check in self._checks.values():
+            check.cancel()
+        await asyncio.gather(*self._checks.values(), return_exceptions=True)
 
     async def _visit(self, record: ContainerRecord, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
@@ -101,7 +119,7 @@ class HealthWatch:
         failing = streak.note(healthy=report.healthy)
         if streak.over and record.conditions & _OVER_WHEN_HEALTHY:
             await self._store.observe([Observation(record.id, over=record.conditions & _OVER_WHEN_HEALTHY)])
-        elif failing:
+        elif failing and not report.healthy:
             lost = await self._lost_host(record)
             await self._handle(record, Fault.HOST_LOST if lost else Fault.HANG, lost or str(report))
 
@@ -220,11 +238,11 @@ class HealthWatch:
         return Sight.HANDLED
 
     async def _quarantine(self, record: ContainerRecord, detail: str) -> Sight:
-        facts = {"fault": Fault.HOST_LOST.value}
+        facts, lost = {"fault": Fault.HOST_LOST.value}, frozenset({Condition.HOST_LOST})
+        # In this order: without the condition, nobody would ask after it when its host is back.
+        await self._store.observe([Observation(record.id, hold=lost, note=detail)])
         if not await self._store.transition(record, State.QUARANTINED, store={"note": detail}, facts=facts):
             return Sight.RACE_LOST
-        lost = frozenset({Condition.HOST_LOST})
-        await self._store.observe([Observation(record.id, hold=lost, note=detail)])
         self._log.warning("container.quarantined", container=record.id, problem=detail)
         return Sight.HANDLED
 

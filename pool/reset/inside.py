@@ -1,4 +1,4 @@
-"""The inside of containers: one open shell for each, and one exec where it broke."""
+"""The inside of containers: one open shell for each, and a new one, by one exec, where it broke."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pool.config import ContainerOptions, ResetRecipe
 from pool.errors import ShellBroken
 from pool.models import ResetLevel
 from pool.ports import Runtime, ShellSession
-from pool.reset.recipe import build_listing, build_script
+from pool.reset.recipe import Script, build_listing, build_script
 from pool.reset.report import ReportReader, StageReport
 
 _NOTHING = StageReport((), frozenset())
@@ -52,9 +52,8 @@ class Inside:
             EngineError: They could not be run, or not to the end.
         """
         marker = secrets.token_hex(8)
-        return await self._run(
-            ref, build_script(self._recipe, self._tmpfs, marker=marker, level=level), marker, deadline_s
-        )
+        script = build_script(self._recipe, self._tmpfs, marker=marker, level=level)
+        return await self._run(ref, script, marker, deadline_s)
 
     async def list_files(self, ref: str, *, deadline_s: float) -> frozenset[str]:
         """Return what is at the wiped paths and in tmpfs; nothing in an image without a shell.
@@ -63,26 +62,29 @@ class Inside:
             EngineError: It could not be listed.
         """
         marker = secrets.token_hex(8)
-        report = await self._run(ref, build_listing(self._recipe, self._tmpfs, marker=marker), marker, deadline_s)
-        return report.files
+        script = Script("", build_listing(self._recipe, self._tmpfs, marker=marker))
+        return (await self._run(ref, script, marker, deadline_s)).files
 
-    async def _run(self, ref: str, script: str, marker: str, deadline_s: float) -> StageReport:
+    async def _run(self, ref: str, script: Script, marker: str, deadline_s: float) -> StageReport:
         if self._recipe.shell is None:
             return _NOTHING
         try:
-            shell = await self._shell(ref, self._recipe.shell)
-            reader = ReportReader(marker)
-            await shell.run(script, deadline_s=deadline_s, on_output=reader.feed)
+            return await self._send(ref, self._recipe.shell, script, marker, deadline_s)
         except ShellBroken:
             await self.drop(ref)
-            reader = ReportReader(marker)
-            argv = [self._recipe.shell, "-c", script]
-            await self._runtime.exec(ref, argv, user=self._recipe.user, deadline_s=deadline_s, on_output=reader.feed)
+        # In place of `sh -c <script>`, which would show everybody in the container the marker, among its arguments.
+        return await self._send(ref, self._recipe.shell, script, marker, deadline_s)
+
+    async def _send(self, ref: str, path: str, script: Script, marker: str, deadline_s: float) -> StageReport:
+        shell = await self._shell(ref, path)
+        reader = ReportReader(marker)
+        await shell.run(script.rest, before=script.before, deadline_s=deadline_s, on_output=reader.feed)
         return reader.report()
 
     async def _shell(self, ref: str, path: str) -> ShellSession:
         shell = self._shells.get(ref)
         if shell is None or not shell.alive:
+            await self.drop(ref)  # a dead one still has its connection
             shell = await self._runtime.open_shell(ref, shell=path, user=self._recipe.user)
             self._shells[ref] = shell
         return shell

@@ -212,6 +212,8 @@ class Resetter:
     async def _started(self, trial: _Trial, container: EngineContainer) -> None:
         """Publish where a started container is reached, and wait until it answers."""
         trial.doing = _WAITING
+        if container.running and trial.place.slot.ports and not container.ports:
+            raise _NotClean("it publishes no port any more: somebody has cut it off from its network")
         info = self.info(trial.place.slot, container, trial.place.generation)
         await self._store.register(info, spec=container.spec)
         if problem := await self._wait_healthy(container, info, self._options.health.start_timeout_s):

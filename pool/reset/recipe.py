@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pool.config import ResetRecipe
 from pool.models import ResetLevel
@@ -26,10 +27,18 @@ STAGES = (
 #: stay, and while they start they may not have the names yet that `terminate_processes` spares.
 MEDIUM_STAGES = ("kill_workers", *STAGES[:-1], "restart_workers", "validate")
 
+#: Where commands are looked for first. The image's own PATH may lead to places that tenants can write to.
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: Memory that every container has, and that outlives its processes.
+_SHARED_MEMORY = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - paths in the container
+
 # Runs in the shell that reads the script, not in a subshell of it: it must know itself to spare itself. It goes round
 # until it finds nobody to kill, so that nothing can write any more when the rest is wiped. On a busy host, a process
 # that was killed takes milliseconds to end: hence so many rounds. Zombies are not waited for: that is up to their
-# parents. They are killed all the same, since one may still have threads that run.
+# parents. They are killed all the same, since one may still have threads that run. But orphans' zombies count among the
+# processes that there may be until process 1 has seen to them, which it does at once if it does so at all: what comes
+# next may need one.
 _KILL = """\
 read -r self _ < /proc/self/stat
 round=0 killed=1
@@ -43,7 +52,11 @@ while [ $killed = 1 ] && [ $round -lt 300 ]; do
     {{ read -r stat < "$entry/stat"; }} 2>/dev/null || continue
     stat=${{stat##*) }}
     kill -9 "$pid" 2>/dev/null || continue
-    [ "${{stat%% *}}" = Z ] || killed=1 victim=$name
+    case $stat in
+    "Z 1 "*) [ $round -ge 20 ] || killed=1 ;;
+    Z*) ;;
+    *) killed=1 victim=$name ;;
+    esac
   done
   round=$((round + 1))
 done
@@ -61,9 +74,26 @@ for file in {paths}; do
 done
 """
 
+# A line says one name. One with a line break in it is told from the one that it begins with.
 _LIST = """\
-for file in {paths}; do
-  if [ -e "$file" ] || [ -L "$file" ]; then printf '%s file %s\\n' {marker} "$file"; fi
+new_line='
+'
+say() {{
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 1; fi
+  case $1 in *"$new_line"*) printf '%s file %s (and a line break)\\n' {marker} "${{1%%"$new_line"*}}" ;;
+  *) printf '%s file %s\\n' {marker} "$1" ;; esac
+}}
+say_all() {{
+  for file in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if say "$file" && [ -d "$file" ] && [ ! -L "$file" ]; then say_all "$file"; fi
+  done
+}}
+for file in {paths}; do say "$file"; done
+for place in {places}; do say_all "$place"; done
+for kind in shm sem msg; do
+  count=-1
+  {{ while read -r _; do count=$((count + 1)); done < "/proc/sysvipc/$kind"; }} 2>/dev/null
+  if [ $count -gt 0 ]; then printf '%s file %s\\n' {marker} "/proc/sysvipc/$kind ($count)"; fi
 done
 """
 
@@ -110,26 +140,45 @@ def stage_bodies(recipe: ResetRecipe) -> dict[str, str]:
     }
 
 
+class Script(NamedTuple):
+    """What a shell is to run.
+
+    Attributes:
+        before: What needs no new process: it makes room for those that the rest needs.
+        rest: To be run after it, in a subshell.
+    """
+
+    before: str
+    rest: str
+
+
 def build_script(
     recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str, level: ResetLevel = ResetLevel.SOFT
-) -> str:
+) -> Script:
     """Return the script of a level's stages; each reports its exit code on a line that begins with `marker`.
 
     A line with the marker alone comes first, and the listing last.
     """
-    bodies = stage_bodies(recipe)
-    lines = [f"{{ {bodies[stage]}\n}}\nprintf '%s stage %s %s\\n' {marker} {stage} $?" for stage in stage_names(level)]
-    return "\n".join([f"printf '%s begin\\n' {marker}", *lines, build_listing(recipe, tmpfs, marker=marker)])
+    bodies, names = stage_bodies(recipe), stage_names(level)
+    lines = [f"{{ {bodies[name]}\n}}\nprintf '%s stage %s %s\\n' {marker} {name} $?" for name in names]
+    kills = names.index("terminate_processes") + 1
+    return Script(
+        "\n".join([f"printf '%s begin\\n' {marker}", *lines[:kills]]),
+        "\n".join([f"PATH={_SYSTEM_PATH}:$PATH", *lines[kills:], build_listing(recipe, tmpfs, marker=marker)]),
+    )
 
 
 def build_listing(recipe: ResetRecipe, tmpfs: Mapping[str, str], *, marker: str) -> str:
-    """Return the script that lists what is at the wiped paths and in tmpfs, which `docker diff` never shows, and logs.
+    """Return the script that lists what is at the wiped paths and in memory, which `docker diff` never shows, and logs.
+
+    In memory is what lies in tmpfs, however deep, and what processes share there.
 
     A log counts while there is something in it, or once it is a link. `docker diff` says the same of an empty one.
     """
-    paths = [*recipe.temporary, *recipe.caches, *(f"{path.rstrip('/')}/*" for path in tmpfs)]
-    listing = _LIST.format(paths=_join(paths), marker=marker) if paths else ""
-    return listing + (_LIST_LOGS.format(paths=_join(recipe.logs), marker=marker) if recipe.logs else "") or ":"
+    places = dict.fromkeys([*_SHARED_MEMORY, *(path.rstrip("/") for path in tmpfs)])
+    paths = _join([*recipe.temporary, *recipe.caches])
+    listing = _LIST.format(paths=paths, places=" ".join(map(shlex.quote, places)), marker=marker)
+    return listing + (_LIST_LOGS.format(paths=_join(recipe.logs), marker=marker) if recipe.logs else "")
 
 
 def _join(patterns: list[str]) -> str:

@@ -15,6 +15,9 @@ _PRINTED_CHARACTERS = 300
 _LINE_BYTES = 8192
 _FILES = 10_000
 
+#: In place of an exit code that is none.
+_NO_CODE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -46,7 +49,8 @@ class StageReport:
 
     def problem(self, expected: Sequence[str]) -> str:
         """Name the first of the expected stages that failed, or was not reached; empty if all succeeded."""
-        reached = {stage.name: stage for stage in self.stages}
+        # None is reported twice, but by a tenant: of two the worse one counts.
+        reached = {stage.name: stage for stage in sorted(self.stages, key=lambda stage: stage.exit_code)}
         for name in expected:
             stage = reached.get(name)
             if stage is None:
@@ -55,6 +59,15 @@ class StageReport:
                 said = f": {stage.printed}" if stage.printed else ""
                 return f"stage {name} ended with code {stage.exit_code}{said}"
         return ""
+
+
+def printable(text: str) -> str:
+    r"""Return a tenant's words so that no terminal takes them for commands.
+
+    >>> print(printable("a name\x1b[2J"))
+    a name\x1b[2J
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class ReportReader:
@@ -91,8 +104,10 @@ class ReportReader:
         if kind == "stage":
             now = time.perf_counter()
             name, _, code = rest.partition(" ")
-            printed = " ".join(self._printed.split())[:_PRINTED_CHARACTERS]
-            self._stages.append(Stage(name, int(code), (now - self._since) * 1000, printed))
+            printed = printable(" ".join(self._printed.split()))[:_PRINTED_CHARACTERS]
+            self._stages.append(
+                Stage(name, int(code) if code.isdecimal() else _NO_CODE, (now - self._since) * 1000, printed)
+            )
             self._since = now
         self._printed = ""
 

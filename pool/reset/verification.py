@@ -10,6 +10,7 @@ from pool.config import ResetOptions
 from pool.ports import Change, Process, Runtime
 from pool.reset.baseline import Baseline
 from pool.reset.inside import Inside
+from pool.reset.report import printable
 from pool.store import PoolStore
 
 #: A killed process may show for a moment until its parent has reaped it, and so may one that answered a probe.
@@ -102,4 +103,4 @@ def _named(left: list[str]) -> str:
     if not left:
         return ""
     more = f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-    return "left behind: " + "; ".join(left[:_NAMED]) + more
+    return "left behind: " + "; ".join(printable(difference) for difference in left[:_NAMED]) + more

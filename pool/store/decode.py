@@ -170,7 +170,7 @@ def container(fields: Mapping[str, str]) -> ContainerRecord:
         deadline_at=moment("deadline_at"),
         metadata=json.loads(fields.get("metadata", "{}")),
         sample=Sample.from_json(fields["sample"]) if "sample" in fields else None,
-        conditions=frozenset(map(Condition, fields.get("conditions", "").split())),
+        conditions=Condition.read(fields.get("conditions", "")),
         born_at=moment("born_at") if fields.get("born_as") == fields["generation"] else None,
     )
 

@@ -36,12 +36,18 @@ class WakeListener:
         self._reader: _Reader | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _key(self, pool: str) -> str:
+        return f"cp:{{{pool}}}:in:{self._inbox}"
+
+    def listens_to(self, pool: str) -> bool:
+        """Whether a pool was added."""
+        return self._key(pool) in self._keys
+
     async def add(self, pool: str) -> None:
         """Listen for a pool too."""
-        key = f"cp:{{{pool}}}:in:{self._inbox}"
-        if key in self._keys:
+        if self.listens_to(pool):
             return
-        self._keys.append(key)
+        self._keys.append(self._key(pool))
         self._added.set()
         if len(self._keys) > 1 and not self._connection.split:
             async with self._connection.plain() as redis:  # end the read that blocks on the keys known so far

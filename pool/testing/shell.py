@@ -24,7 +24,9 @@ class MemoryShell:
         self._closed = False
         container.shells.append(self._process)
 
-    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
+    async def run(
+        self, script: str, *, before: str = "", deadline_s: float, on_output: OnOutput | None = None
+    ) -> ExecResult:
         """Let the runtime's handler run a script.
 
         Raises:
@@ -35,7 +37,7 @@ class MemoryShell:
                 raise ShellBroken(f"the shell in {self._container.spec.name} is closed")
             result = None
             try:
-                result = await self._race(script, deadline_s)
+                result = await self._race(f"{before}\n{script}" if before else script, deadline_s)
             finally:
                 if result is None:
                     await self.close()

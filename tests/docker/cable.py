@@ -31,6 +31,12 @@ class Cable:
     def mend(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    async def sever(self) -> None:
+        """Cut it for good: every connection over it breaks, and no other can be made."""
+        if self._process.returncode is None:
+            self._process.kill()  # a stopped process, too
+        await self._process.wait()
+
 
 @asynccontextmanager
 async def laid(path: Path) -> AsyncIterator[Cable]:
@@ -38,12 +44,12 @@ async def laid(path: Path) -> AsyncIterator[Cable]:
     command = (sys.executable, __file__, str(path))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
+    cable = Cable(process, f"unix://{path}")
     try:
         assert await asyncio.wait_for(process.stdout.readline(), 10) == b"ready\n"
-        yield Cable(process, f"unix://{path}")
+        yield cable
     finally:
-        process.kill()  # a stopped process, too
-        await process.wait()
+        await cable.sever()
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -70,6 +76,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 if __name__ == "__main__":
+    Path(sys.argv[1]).unlink(missing_ok=True)
     with _Server(sys.argv[1], _Connection) as server:
         sys.stdout.write("ready\n")
         sys.stdout.flush()

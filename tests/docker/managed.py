@@ -115,9 +115,12 @@ async def managed(
         ready.cancel()
         await client.close()
         ending.request(remove=True)
-        await running
-        await runtime.remove_network(deployment)
-        await connection.close()
+        try:
+            await running
+            await runtime.remove_network(deployment)
+        finally:
+            await PoolStore(connection, POOL).forget()  # the next test's pool has the same name
+            await connection.close()
     mine = {"label": [f"{LABEL_DEPLOYMENT}={deployment}"]}
     assert api.containers(all=True, filters=mine) == []
 
@@ -144,3 +147,12 @@ class Stopwatch:
         milliseconds = round((time.monotonic() - self._began) * 1000)
         self._record(f"{what}_ms", milliseconds)
         print(f"{what}: {milliseconds} ms")
+
+
+async def finds_nothing(url: str) -> None:
+    """Whoever leases a container finds nothing in it. A probe that comes in just then shows for a moment."""
+
+    async def empty() -> bool:
+        return await ask(url, "GET", "/leftovers") == ""
+
+    await eventually(empty)

@@ -12,7 +12,7 @@ from pool.errors import LeaseLost
 from pool.models import State
 from pool.observed import Condition
 from pool.runtimes import DockerRuntime
-from tests.docker.managed import Bench, Stopwatch, ask, managed
+from tests.docker.managed import Bench, Stopwatch, ask, finds_nothing, managed
 from tests.support import eventually
 
 #: Probes do not find what these tests look for: they come once, at the start.
@@ -66,7 +66,7 @@ async def test_what_happens_to_an_idle_container_is_noticed_by_events_alone_and_
     stopwatch.lap("healed")
     assert await watched.faults() == ["paused" if how == "pause" else "crash"]
     async with await watched.client.acquire("browsers") as lease:
-        assert await ask(lease.url, "GET", "/leftovers") == ""
+        await finds_nothing(lease.url)
 
 
 @pytest.mark.parametrize("how", ["kill", "stop", "remove", "restart"])
@@ -122,7 +122,7 @@ async def test_memory_that_a_holder_uses_up_is_told_of_and_shown(
         assert record.conditions == {Condition.MEMORY_HIGH}
         assert record.sample is not None
         assert record.sample.memory_percent is not None
-        assert 70 < record.sample.memory_percent < 95
+        assert 60 <= record.sample.memory_percent < 95
         lease.check()
 
 

@@ -17,7 +17,7 @@ _COMMON: dict[str, Any] = {
     "print_blob": True,
 }
 #: For the test suite: the same steps in each run, so that a failure there is a failure everywhere.
-CI = settings(max_examples=150, stateful_step_count=50, derandomize=True, **_COMMON)
+CI = settings(max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
 #: For one broken script: enough to find what is broken; nobody needs the shortest way to it.
 MUTATION = settings(
     max_examples=400,

@@ -1,4 +1,5 @@
-"""The state machine with an operator who drains and resumes: one of its own, as what drains shows less of the rest."""
+"""The state machine with an operator who drains and resumes, and containers that are frozen while they are idle: one of
+its own, as what is out of rotation shows less of the rest."""
 
 from __future__ import annotations
 
@@ -7,15 +8,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from pool.models import Outcome
+from pool.models import Outcome, State
 from tests.model.compare import answer_of
 from tests.model.keys import ensure
-from tests.model.machine import PoolMachine, numbers
+from tests.model.machine import PoolMachine, numbers, wishes
 from tests.model.reference import Answer
 
 
 class DrainingMachine(PoolMachine):
-    """One pool whose containers, and which itself, may be drained."""
+    """One pool whose containers, and which itself, may be drained, and which freezes what is idle."""
 
     @precondition(lambda self: len(self.model.requests) > 20)
     @rule()
@@ -43,6 +44,21 @@ class DrainingMachine(PoolMachine):
         chosen = ["" if self.model.drained_by else "d", *draining]
         name = chosen[number % len(chosen)]
         self.settles(self.store.resume(name), self.model.resume(name))
+
+    @precondition(lambda self: self.model.ready())
+    @rule(wish=wishes)
+    def freeze_what_is_idle(self, wish: dict[str, Any]) -> None:
+        """Then somebody comes, for whom one is thawed."""
+        for name in self.model.ready():
+            self.move(name, State.PAUSED)
+        self.asked += 1
+        self.send(f"r{self.asked:02}", wish)
+
+    @precondition(lambda self: any(container.state == "paused" for container in self.model.containers.values()))
+    @rule(number=numbers)
+    def thaw(self, number: int) -> None:
+        frozen = [name for name, container in self.model.containers.items() if container.state == "paused"]
+        self.move(frozen[number % len(frozen)], State.AVAILABLE)
 
     def settles(self, work: Any, expected: Answer) -> None:
         """Send a command that answers nothing where it succeeds."""

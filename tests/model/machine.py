@@ -6,27 +6,22 @@ model's state, and checked against the promises that hold whatever the model say
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from pool.models import LeaseRef, Outcome, Priority, State
 from pool.states import TRANSITIONS
-from pool.store import Grant, PoolStore, RequestSpec
-from pool.store.connection import POOLS_KEY
-from tests.model.backend import Backend
-from tests.model.compare import all_as_raised, answer_of, as_raised, differences, expected_view, leased, real_view, us
-from tests.model.keys import Disagreement, Keys, check_promises, ensure, read_keys
-from tests.model.reference import SECOND, Answer, Ref, Reference
+from pool.store import Grant, RequestSpec
+from tests.model.compare import as_raised, leased, us
+from tests.model.keys import ensure
+from tests.model.pair import SECRET, Pair
+from tests.model.reference import Ref
 from tests.model.state import Rules, Wish
 from tests.support import info, settings
 
-START_US = 1_800_000_000 * SECOND
-#: What every token begins with, so that a leak is seen wherever it is.
-SECRET = "secret-"
 POOLS: list[dict[str, Any]] = [
     {"max_queued": 5},
     {"max_queued": 5, "aging_s": 10.0},
@@ -56,40 +51,8 @@ wishes = st.fixed_dictionaries(
 ref_kinds = st.sampled_from(["held", "held", "held", "held", "past", "stale fence", "wrong token", "unknown"])
 
 
-class PoolMachine(RuleBasedStateMachine):
-    """One pool of one to three containers. `backend` is set by a subclass."""
-
-    backend: ClassVar[Backend]
-    #: Commands sent by all machines so far.
-    operations: ClassVar[int] = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.connection = self.backend.connection
-        self.store = PoolStore(self.connection, f"m{uuid.uuid4().hex[:12]}")
-        self.model = Reference(START_US)
-        self.asked = 0
-        self.last_event = "0"
-        self.highest_fence = 0
-        #: Bundle → how many, and whose.
-        self.taken_on: dict[str, tuple[int, str]] = {}
-        #: Container → fence of a confirmed lease that it was not cleaned after.
-        self.used: dict[str, int] = {}
-
-    @property
-    def prefix(self) -> str:
-        return f"cp:{{{self.store.pool}}}:"
-
-    def do(self, work: Any) -> Any:
-        """Send one command at the time that the model's clock shows."""
-        PoolMachine.operations += 1
-        self.connection.clock_us = self.model.clock
-        return self.backend.run(work)
-
-    def answers(self, work: Any, expected: Answer) -> None:
-        """Send one command, whose answer must be the model's."""
-        real = self.do(answer_of(work))
-        ensure(real == expected, "another answer than the model's", real, expected)
+class PoolMachine(Pair):
+    """One pool of one to three containers."""
 
     def ref(self, kind: str, number: int) -> Ref:
         held = [
@@ -174,35 +137,6 @@ class PoolMachine(RuleBasedStateMachine):
         spec, asked = self.wish(name, None, wish)
         self.answers(self.store.acquire(spec), as_raised(self.model.acquire(asked)[0]))
 
-    @rule(count=st.integers(1, 4), wish=wishes)
-    def acquire_many(self, count: int, wish: dict[str, Any]) -> None:
-        self.asked += 1
-        self.send_bundle(f"b{self.asked:02}", count, wish)
-
-    @precondition(lambda self: len(self.model.leases()) > 1 and not self.model.queue())
-    @rule(number=numbers, wish=wishes)
-    def somebody_urgent_comes_while_a_bundle_is_served(self, number: int, wish: dict[str, Any]) -> None:
-        self.asked += 1
-        lasting = {"process": "steady", "wait_s": 60.0, "timeout_s": 60.0}
-        self.send_bundle(f"b{self.asked:02}", 2, wish | lasting | {"priority": Priority.LOW})
-        self.turn_over(number, Outcome.PASSED, 0.0)
-        self.asked += 1
-        self.send(f"r{self.asked:02}", wish | lasting | {"priority": Priority.CRITICAL})
-
-    @precondition(lambda self: self.taken_on)
-    @rule(number=numbers, wish=wishes)
-    def acquire_many_again(self, number: int, wish: dict[str, Any]) -> None:
-        name = sorted(self.taken_on)[number % len(self.taken_on)]
-        count, owner = self.taken_on[name]
-        self.send_bundle(name, count, wish | ({"owner": owner} if number % 4 else {}))
-
-    def send_bundle(self, name: str, count: int, wish: dict[str, Any]) -> None:
-        spec, asked = self.wish(name, count, wish)
-        expected = all_as_raised(self.model.acquire(asked))
-        self.answers(self.store.acquire_many(spec, count), expected)
-        if expected[0] == "all":
-            self.taken_on[name] = count, str(wish["owner"])
-
     def wish(self, name: str, size: int | None, wish: dict[str, Any]) -> tuple[RequestSpec, Wish]:
         """A request as the store takes it, and as the model does."""
         spec = RequestSpec(request_id=name, token=SECRET + name, liveness_s=LIVENESS_S[wish["process"]], **wish)
@@ -210,22 +144,6 @@ class PoolMachine(RuleBasedStateMachine):
             name, spec.token, spec.owner, spec.process, int(spec.priority), us(spec.wait_s), us(spec.ttl_s),
             us(spec.timeout_s), us(spec.liveness_s), size,
         )  # fmt: skip
-
-    @rule(chosen=st.lists(st.tuples(ref_kinds, numbers), min_size=1, max_size=3))
-    def begin(self, chosen: list[tuple[str, int]]) -> None:
-        refs = [self.ref(kind, number) for kind, number in chosen]
-        expected = self.model.begin(refs)
-        lost = any(answer[0] != "leased" for answer in expected)
-        self.answers(self.store.begin([self.lease_ref(ref) for ref in refs]), ("lost",) if lost else ("all", *expected))
-
-    @rule(kind=ref_kinds, number=numbers, again=st.sampled_from([True, True, False]))
-    def reject(self, kind: str, number: int, again: bool) -> None:
-        """The holder finds its container unfit; said twice, as if the first reply was lost."""
-        ref = self.ref(kind, number)
-        for _ in range(2):
-            expected = self.model.reject(ref, us(LIVENESS_S["mortal"]), again=again)
-            work = self.store.reject(self.lease_ref(ref), "no answer", again=again, liveness_s=LIVENESS_S["mortal"])
-            self.answers(work, ("lost",) if len(expected) == 1 else expected)
 
     @rule(process=processes, chosen=st.lists(numbers, min_size=1, max_size=4, unique=True))
     def collect(self, process: str, chosen: list[int]) -> None:
@@ -318,7 +236,7 @@ class PoolMachine(RuleBasedStateMachine):
         names = sorted(self.model.containers)
         name = names[number % len(names)]
         old = State(self.model.containers[name].state)
-        moves = sorted(new for new in TRANSITIONS[old] if (old, new) not in _RESERVED)
+        moves = sorted(new for new in TRANSITIONS[old] if (old, new) not in _RESERVED and new is not State.PAUSED)
         self.move(name, moves[move % len(moves)], late=late)
 
     def move(self, name: str, to: State, *, late: bool = False) -> None:
@@ -388,53 +306,3 @@ class PoolMachine(RuleBasedStateMachine):
         self.model.lose_everything()
         self.used.clear()
         self.last_event = "0"
-
-    async def delete_keys(self) -> None:
-        async with self.connection.plain() as redis:
-            if keys := await redis.keys(self.prefix + "*"):
-                await redis.delete(*keys)
-            await redis.srem(POOLS_KEY, self.store.pool)
-
-    # After every step
-
-    @invariant()
-    def redis_agrees(self) -> None:
-        keys = self.backend.run(self.read())
-        check_promises(keys, SECRET)
-        self.check_fences(keys)
-        self.check_hints(keys)
-        if found := differences(expected_view(self.model), real_view(keys)):
-            raise Disagreement("\n".join(found))
-
-    async def read(self) -> Keys:
-        async with self.connection.plain() as redis:
-            keys = await read_keys(redis, self.prefix, after=self.last_event)
-        self.last_event = keys.last_event
-        return keys
-
-    def check_fences(self, keys: Keys) -> None:
-        """Fences only rise, every grant is told once, and nobody gets what somebody used and nobody cleaned."""
-        told = [(e["container"], e["request"], int(e["fence"])) for e in keys.events if e["type"] == "lease.granted"]
-        ensure(told == self.model.grants, "other grants than the model's", told, self.model.grants)
-        self.model.grants = []
-        for _, _, fence in told:
-            ensure(fence > self.highest_fence, "a fence does not rise", fence, self.highest_fence)
-            self.highest_fence = fence
-        for name, fields in keys.containers.items():
-            handed_on = fields["state"] == "available" or (
-                fields["state"] == "allocated" and int(fields["fence"]) != self.used.get(name)
-            )
-            ensure(not (handed_on and name in self.used), "a used container was given on uncleaned", name, fields)
-            if fields["state"] == "allocated" and fields["confirmed"] == "1":
-                self.used[name] = int(fields["fence"])
-
-    def check_hints(self, keys: Keys) -> None:
-        """Every wake-up that is owed was sent; one too many would do no harm."""
-        missing = self.model.hints.copy()
-        missing.subtract(keys.hints)
-        owed = {hint: n for hint, n in missing.items() if n > 0}
-        ensure(not owed, "a wake-up was lost", owed)
-        self.model.hints.clear()
-
-    def teardown(self) -> None:
-        self.backend.run(self.delete_keys())

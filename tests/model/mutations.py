@@ -125,6 +125,13 @@ MUTATIONS = [
     Mutation("a lost race moves a container", "transition", "or v[2] ~= revision then", "then"),
     Mutation("a revoked lease lives on", "transition", "if from == 'allocated' then", "if false then"),
     Mutation("nobody is woken for a grant", None, "hint(r.process, request)", ""),
+    Mutation("an extension sent again counts twice", "extend", "used == tonumber(known) + 1", "false"),
+    Mutation(
+        "a token is in an event", None, "'fence', fence, 'waited_us'", "'token', r.token, 'fence', fence, 'waited_us'"
+    ),
+]
+#: Those that bundles, or unfit containers, are needed for.
+MUTATIONS_OF_BUNDLES = [
     Mutation(
         "the rest of a bundle waits behind others",
         None,
@@ -159,15 +166,11 @@ MUTATIONS = [
         "now +",
     ),
     Mutation("an unfit container is rejected twice", "reject", "if before[1] == fence and", "if false and"),
-    Mutation("nobody thaws what is frozen", None, "hint('manager', frozen)", ""),
-    Mutation("an extension sent again counts twice", "extend", "used == tonumber(known) + 1", "false"),
-    Mutation(
-        "a token is in an event", None, "'fence', fence, 'waited_us'", "'token', r.token, 'fence', fence, 'waited_us'"
-    ),
 ]
 
 #: What only `DrainingMachine` can notice.
 MUTATIONS_OF_DRAINING = [
+    Mutation("nobody thaws what is frozen", None, "hint('manager', frozen)", ""),
     Mutation("a draining container goes to the best waiter", None, "while not draining do", "while true do"),
     Mutation("a draining container is lent", None, "return not (free and", "return not (false and"),
     Mutation("a resumed container passes the queue by", "resume", "then settle(id, now)", "then enter(id, state, now)"),

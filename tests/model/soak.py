@@ -12,9 +12,13 @@ from pathlib import Path
 
 from pool.embedded import ensure_server, stop_server
 from tests.model.backend import Backend
+from tests.model.bundles import BundleMachine
 from tests.model.checking import SOAK, check_model
 from tests.model.draining import DrainingMachine
 from tests.model.machine import PoolMachine
+from tests.model.pair import Pair
+
+MACHINES = (PoolMachine, BundleMachine, DrainingMachine)
 
 
 def _arguments() -> argparse.Namespace:
@@ -28,14 +32,12 @@ def soak(url: str, operations: int, start: int) -> None:
     """Run rounds, each from its own seed, until as many commands were sent, and say how far it is."""
     began, rounds = time.monotonic(), 0
     with Backend(url) as backend:
-        while PoolMachine.operations < operations:
-            print(
-                f"round {rounds + 1}, seed {start + rounds}: {PoolMachine.operations:,} operations so far", flush=True
-            )
-            check_model(backend, SOAK, of=(PoolMachine, DrainingMachine)[rounds % 2], start=start + rounds)
+        while Pair.operations < operations:
+            print(f"round {rounds + 1}, seed {start + rounds}: {Pair.operations:,} operations so far", flush=True)
+            check_model(backend, SOAK, of=MACHINES[rounds % len(MACHINES)], start=start + rounds)
             rounds += 1
     print(
-        f"ok: {PoolMachine.operations:,} operations in {rounds} rounds from seed {start}, "
+        f"ok: {Pair.operations:,} operations in {rounds} rounds from seed {start}, "
         f"{time.monotonic() - began:.0f} s, no disagreement with the model"
     )
 

@@ -361,6 +361,20 @@ async def test_many_threads_share_one_synchronous_client(redis_url: str, store: 
     assert holders == sorted(holders), "one after the other"
 
 
+async def test_a_holder_that_never_waited_is_told_at_once_that_its_container_died(
+    client: AsyncClient, store: PoolStore
+) -> None:
+    lost = asyncio.Event()
+    lease = await client.acquire(store.pool, ttl_s=600, on_lost=lambda _: lost.set())
+    [record] = (await store.status()).containers
+
+    assert await store.transition(record, State.UNHEALTHY, store={"note": "it died"})
+
+    await asyncio.wait_for(lost.wait(), 20)  # its next heartbeat would be due after 200 s
+    with pytest.raises(LeaseLost):
+        lease.check()
+
+
 async def test_a_request_that_is_still_on_its_way_is_not_taken_for_lost(client: AsyncClient, store: PoolStore) -> None:
     keeper = client._open()
     answer = keeper.expect((store.pool, "on its way"))

@@ -76,7 +76,9 @@ class Scene:
 @pytest.fixture
 async def scene(connection: Connection, store: PoolStore) -> AsyncIterator[Scene]:
     slots = [{"id": "a"}, {"id": "b"}]
-    config = pool_config(DEPLOYMENT, store.pool, size=None, containers=slots, health={"tcp": None, "failures": 2})
+    config = pool_config(
+        DEPLOYMENT, store.pool, size=None, containers=slots, health={"tcp": None, "failures": 2, "interval_s": 1}
+    )
     runtime = MemoryRuntime()
     prober = Patient(runtime, config.pools[store.pool].health)
     crew = await idle_crew(config, store, runtime)
@@ -339,6 +341,24 @@ async def test_a_stream_that_breaks_is_told_of_and_opened_again(scene: Scene) ->
     await eventually(seen_to)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_check_that_hangs_keeps_no_other_container_from_being_checked(scene: Scene) -> None:
+    asked: dict[str, int] = {"a": 0, "b": 0}
+
+    async def hang_for_a(ref: str, info: ContainerInfo) -> HealthReport:
+        asked[info.id] += 1
+        if info.id == "a":
+            await asyncio.Event().wait()
+        return HealthReport()
+
+    scene.prober.check = hang_for_a  # type: ignore[method-assign]  # one of them never answers, nor times out
+
+    for _ in range(2):
+        await scene.watch.check_all()
+
+    assert asked == {"a": 1, "b": 2}
+    await scene.watch.close()
 
 
 async def test_one_container_that_hangs_does_not_keep_another_waiting(scene: Scene) -> None:

@@ -104,7 +104,7 @@ def read(output: str, marker: str = "m") -> StageReport:
 
 def report(recipe: ResetRecipe, tmp_path: Path) -> StageReport:
     """Run all stages but the first, which kills every process it finds, in a shell of this machine."""
-    script = build_script(recipe, {}, marker="m")
+    script = "\n".join(build_script(recipe, {}, marker="m"))
     harmless = script[script.index("printf '%s stage %s %s\\n' m terminate_processes") :]
     done = subprocess.run(["sh", "-c", harmless], capture_output=True, text=True, cwd=tmp_path, check=False)
     return read(done.stdout)
@@ -186,6 +186,34 @@ def test_output_without_the_marker_of_this_run_is_no_report() -> None:
     assert read(forged).problem(STAGES) == "stage terminate_processes was not reached"
 
 
+def test_programs_that_a_tenant_put_first_on_the_path_are_not_run(tmp_path: Path) -> None:
+    planted, wiped, ran = tmp_path / "bin", tmp_path / "wiped", tmp_path / "ran"
+    planted.mkdir()
+    wiped.mkdir()
+    (wiped / "file").write_text("x")
+    (planted / "rm").write_text(f"#!/bin/sh\necho ran >{ran}\n")
+    (planted / "rm").chmod(0o755)
+    rest = build_script(ResetRecipe(temporary=[f"{wiped}/*"], environment=["rm -f nothing"]), {}, marker="m").rest
+
+    subprocess.run(["sh", "-c", f"PATH={planted}:$PATH; {rest}"], capture_output=True, cwd=tmp_path, check=True)
+
+    assert list(wiped.iterdir()) == []
+    assert not ran.exists()
+
+
+def test_a_stage_that_is_reported_twice_counts_as_the_worse_one() -> None:
+    output = "m begin\nm stage validate 0\nm stage validate 1\nm stage validate 0\nm stage clear_logs x\n"
+
+    assert read(output).problem(["validate"]) == "stage validate ended with code 1"
+    assert read(output).problem(["clear_logs"]) == "stage clear_logs ended with code 256"
+
+
+def test_what_a_tenant_makes_a_stage_print_is_no_command_to_a_terminal() -> None:
+    found = read("m begin\nrm: \x1b[2Jmine\x07\nm stage clear_temporary 1\n")
+
+    assert found.problem(["clear_temporary"]) == r"stage clear_temporary ended with code 1: rm: \x1b[2Jmine\x07"
+
+
 def test_a_stage_that_fails_says_why(tmp_path: Path) -> None:
     recipe = ResetRecipe.model_validate({"temporary": [], "validate": ["echo out of order; echo broken >&2; exit 4"]})
 
@@ -206,7 +234,9 @@ def test_only_a_medium_reset_kills_workers_and_starts_them_again(tmp_path: Path)
         keep_processes=["server", "worker"], medium_kill=["work*"], restart=[f"touch {tmp_path}/began"]
     )
 
-    soft, medium = (build_script(recipe, {}, marker="m", level=level) for level in (ResetLevel.SOFT, ResetLevel.MEDIUM))
+    soft, medium = (
+        "\n".join(build_script(recipe, {}, marker="m", level=level)) for level in (ResetLevel.SOFT, ResetLevel.MEDIUM)
+    )
 
     assert stage_names(ResetLevel.MEDIUM) == MEDIUM_STAGES
     assert stage_names(ResetLevel.HARD) == STAGES
@@ -259,6 +289,46 @@ def test_an_unchanged_container_differs_in_nothing() -> None:
 )
 def test_every_difference_is_named_and_a_wiped_directory_is_none(now: Baseline, named: list[str]) -> None:
     assert baseline().differences(now, ResetOptions()) == named
+
+
+def seen(*changes: tuple[ChangeKind, str, str | None]) -> Baseline:
+    return Baseline.of(1, [], [Change(*change) for change in changes], ())
+
+
+OPT_X = "file /opt/x (type, permissions or owner)"
+ADDED, MODIFIED = ChangeKind.ADDED, ChangeKind.MODIFIED
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "named"),
+    [
+        ([], [(MODIFIED, "/tmp", "")], []),
+        ([], [(MODIFIED, "/tmp", "40000 0 0 0")], ["file /tmp (type, permissions or owner)"]),
+        ([(MODIFIED, "/tmp", "40700 0 0 0")], [(MODIFIED, "/tmp", "40700 0 0 0")], []),
+        ([(MODIFIED, "/tmp", "40700 0 0 0")], [], ["file /tmp (type, permissions or owner)"]),
+        ([(ADDED, "/opt/x", "40700 0 0 0")], [(ADDED, "/opt/x", "40777 0 0 0")], [OPT_X]),
+        ([(ADDED, "/opt/x", None)], [(ADDED, "/opt/x", "40777 0 0 0")], []),
+        ([(MODIFIED, "/tmp", "")], [(MODIFIED, "/tmp", None)], []),
+        ([(ADDED, "/tmp/x", "100644 0 0 0")], [], []),
+        ([], [(ADDED, "/log/new", "100644 0 0 0")], ["file /log/new (added)"]),
+        ([], [(MODIFIED, "/log/server", "")], []),
+        ([], [(MODIFIED, "/log/server", "100000 0 0 0")], ["file /log/server (type, permissions or owner)"]),
+    ],
+)  # fmt: skip
+def test_what_a_tenant_did_to_the_permissions_of_what_stays_is_a_difference(
+    before: list[tuple[ChangeKind, str, str | None]], now: list[tuple[ChangeKind, str, str | None]], named: list[str]
+) -> None:
+    options = ResetOptions(recipe=ResetRecipe(logs=["/log/*"]))
+    was = Baseline.from_json(seen(*before).to_json())
+
+    assert was.differences(seen(*now), options) == named
+
+
+def test_a_baseline_of_an_older_manager_is_read() -> None:
+    assert (
+        Baseline.from_json('[1, ["init"], [], ["/tmp/x"]]').differences(baseline(processes=("init",)), ResetOptions())
+        == []
+    )
 
 
 def test_what_the_configuration_ignores_is_no_difference() -> None:

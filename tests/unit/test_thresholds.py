@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pool.config import ThresholdOptions
+from pool.config import ThresholdOptions, parse_config
+from pool.errors import ConfigError
 from pool.health import Streak, too_high
 from pool.observed import Condition, Sample
 
@@ -79,3 +80,25 @@ def test_without_thresholds_nothing_is_too_high() -> None:
 
 def test_without_a_memory_limit_no_share_of_it_is_too_high() -> None:
     assert set(too_high(Sample(10**9), frozenset(), ThresholdOptions(reset_above_percent=50))) == set()
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("thresholds: {memory_percent: 120}", "pools.p.thresholds.memory_percent: 120 is not allowed; "),
+        ("thresholds: {cpu_percent: 0}", "pools.p.thresholds.cpu_percent: 0 is not allowed; "),
+        ("thresholds: {forecast_horizon_s: -1}", "pools.p.thresholds.forecast_horizon_s: -1 is not allowed; "),
+        ("thresholds: {memory: 90}", "pools.p.thresholds.memory: unknown key; did you mean 'memory_percent'?"),
+        ("recycle: {max_uses: 0}", "pools.p.recycle.max_uses: 0 is not allowed; "),
+        ("recycle: {max_memory_mb: much}", "pools.p.recycle.max_memory_mb: 'much' is not allowed; "),
+        ("recycle: {at_once: 0}", "pools.p.recycle.at_once: 0 is not allowed; "),
+        ("health: {tcp: null, recoveries: 0}", "pools.p.health.recoveries: 0 is not allowed; "),
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_path_and_with_what_is_allowed(section: str, told: str) -> None:
+    health = "" if section.startswith("health") else "health: {tcp: null}, "
+
+    with pytest.raises(ConfigError) as refused:
+        parse_config(f"pools: {{p: {{size: 1, {health}container: {{image: i}}, {section}}}}}")
+
+    assert told in refused.value.problems[0]

@@ -72,9 +72,9 @@ def _inside(directory: int, path: str, layers: tuple[str, ...], *, depth: int) -
             with _opened(name, directory) as opened:
                 yield from _directory(opened, here, own, below, depth=depth)
         elif below.found is None:
-            yield _change(ChangeKind.ADDED, here)
+            yield _change(ChangeKind.ADDED, here, own)
         elif _differs(own, below.found) or _capability(f"/proc/self/fd/{directory}/{name}") != _capability(below.path):
-            yield _change(ChangeKind.MODIFIED, here)
+            yield _change(ChangeKind.MODIFIED, here, own, below.found)
 
 
 def _directory(opened: int, path: str, own: os.stat_result, below: _Below, *, depth: int) -> Iterator[Change]:
@@ -85,9 +85,9 @@ def _directory(opened: int, path: str, own: os.stat_result, below: _Below, *, de
         gone = [name for name in _names_below(below.layers) if name not in present]
         contents += [_change(ChangeKind.DELETED, f"{path}/{name}") for name in gone]
     if below.found is None:
-        yield _change(ChangeKind.ADDED, path)
+        yield _change(ChangeKind.ADDED, path, own)
     elif contents or _differs(own, below.found):
-        yield _change(ChangeKind.MODIFIED, path)
+        yield _change(ChangeKind.MODIFIED, path, own, below.found)
     yield from contents
 
 
@@ -127,9 +127,8 @@ def _is_opaque(directory: int | str) -> bool:
 
 def _differs(own: os.stat_result, below: os.stat_result) -> bool:
     """Compare what the engine compares; of directories it takes neither size nor time."""
-    for fact in ("st_mode", "st_uid", "st_gid", "st_rdev"):
-        if getattr(own, fact) != getattr(below, fact):
-            return True
+    if _status(own) != _status(below):
+        return True
     if stat.S_ISDIR(own.st_mode):
         return False
     return own.st_size != below.st_size or not _same_time(own.st_mtime_ns, below.st_mtime_ns)
@@ -147,9 +146,16 @@ def _capability(path: str) -> bytes:
     return os.getxattr(path, _CAPABILITY, follow_symlinks=False)
 
 
-def _change(kind: ChangeKind, path: str) -> Change:
+def _status(found: os.stat_result) -> str:
+    return f"{found.st_mode:o} {found.st_uid} {found.st_gid} {found.st_rdev}"
+
+
+def _change(
+    kind: ChangeKind, path: str, own: os.stat_result | None = None, below: os.stat_result | None = None
+) -> Change:
     """Return a change with its path as text: a name may be any bytes."""
-    return Change(kind, os.fsencode(path).decode(errors="replace"))
+    status = "" if own is None or (below is not None and _status(own) == _status(below)) else _status(own)
+    return Change(kind, os.fsencode(path).decode(errors="replace"), status)
 
 
 @contextmanager

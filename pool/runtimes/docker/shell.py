@@ -1,6 +1,7 @@
 """A shell kept open in a container: scripts go in through its stdin, a random word marks the end of each.
 
-    echo "<nonce>+"; (eval '<script>') </dev/null 2>&1; echo "
+    echo "<nonce>+"; { <before>
+    } </dev/null 2>&1; (eval '<script>') </dev/null 2>&1; echo "
     <nonce>-$?"
 
 The script is one quoted word, so it may contain whatever it likes, and it runs in a subshell, so it can neither exit
@@ -82,11 +83,14 @@ class DockerShell:
         """Remember the shell's process id on the engine's host."""
         self._pid = pid
 
-    async def run(self, script: str, *, deadline_s: float, on_output: OnOutput | None = None) -> ExecResult:
+    async def run(
+        self, script: str, *, before: str = "", deadline_s: float, on_output: OnOutput | None = None
+    ) -> ExecResult:
         """Run a script in a subshell and wait for its end.
 
         Args:
             script: What to run; its stdin is empty.
+            before: What the shell itself does before; it must be valid, and must not leave the shell another one.
             deadline_s: Seconds it may take. A run that waits for another does not count them yet.
             on_output: Gets what the shell prints as it comes, marks included.
 
@@ -100,7 +104,8 @@ class DockerShell:
             capture = Capture(nonce)
             try:
                 async with asyncio.timeout(deadline_s):
-                    return await self._exchange(script, nonce, capture, on_output)
+                    await self._send(script, before, nonce)
+                    return await self._hear(capture, on_output)
             except TimeoutError as error:
                 await self.close()
                 raise ShellBroken(f"{self._where} did not answer within {deadline_s:g} s") from error
@@ -111,9 +116,11 @@ class DockerShell:
                 await self.close()  # nobody knows what it is doing now
                 raise
 
-    async def _exchange(self, script: str, nonce: str, capture: Capture, on_output: OnOutput | None) -> ExecResult:
-        line = f'echo "{nonce}+"; (eval {shlex.quote(script)}) </dev/null 2>&1; echo "\n{nonce}-$?"\n'
-        await self._stream.send(line.encode())
+    async def _send(self, script: str, before: str, nonce: str) -> None:
+        both = f"{{ {before or ':'}\n}} </dev/null 2>&1; (eval {shlex.quote(script)}) </dev/null 2>&1"
+        await self._stream.send(f'echo "{nonce}+"; {both}; echo "\n{nonce}-$?"\n'.encode())
+
+    async def _hear(self, capture: Capture, on_output: OnOutput | None) -> ExecResult:
         while output := await self._stream.frame():
             if on_output is not None:
                 on_output(output)

@@ -1,0 +1,99 @@
+"""Whatever a tenant leaves behind is gone for the next one, or the reset goes on until it is. On the real engine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from docker import APIClient
+
+from pool.config import DockerOptions
+from pool.runtimes import DockerRuntime
+from tests.docker.conftest import remove_deployment
+from tests.docker.dirt import CONTAINER, IMAGE, RECIPE, SOFT, TABLE, Dirt
+from tests.docker.images import built
+from tests.docker.managed import POOL, Bench, ask, managed
+from tests.support import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Site:
+    """The one pool, of one container, that all the dirt is brought to.
+
+    Attributes:
+        leftovers: What the workload itself finds in a new container.
+    """
+
+    def __init__(self, bench: Bench, runtime: DockerRuntime, leftovers: str) -> None:
+        self.bench = bench
+        self.runtime = runtime
+        self.leftovers = leftovers
+
+    async def ref(self) -> str:
+        ref: str = self.bench.api.inspect_container(await self.bench.name())["Id"]
+        return ref
+
+    async def succeeds(self, script: str, user: str = "app") -> bool:
+        """Run a script in the container as a tenant would."""
+        done = await self.runtime.exec(await self.ref(), ["/bin/sh", "-c", script], user=user, deadline_s=20)
+        return done.exit_code == 0
+
+    async def shows(self, dirt: Dirt) -> bool:
+        """Whether the dirt is in the container."""
+        if not dirt.runs:
+            return await self.succeeds(dirt.shows)
+        return any(dirt.runs in process.command for process in await self.runtime.processes(await self.ref()))
+
+    async def given_back(self) -> str:
+        """Wait until the container may be lent again; returns the level that got it clean."""
+        await eventually(self.bench.whole, deadline_s=60)
+        last = (await self.bench.moves())[-1]
+        assert (last["to"], last["verified"]) == ("available", "yes")
+        return last["reset_level"]
+
+
+@pytest.fixture(scope="module")
+def playground(docker_api: APIClient) -> Iterator[tuple[str, str]]:
+    """A deployment and an image of this module only."""
+    deployment = f"t-{uuid.uuid4().hex[:8]}"
+    with built(docker_api, IMAGE) as image:
+        yield deployment, image
+        remove_deployment(docker_api, deployment)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(redis_url: str, playground: tuple[str, str], docker_api: APIClient) -> AsyncIterator[Site]:
+    deployment, image = playground
+    runtime = DockerRuntime(DockerOptions())
+    changes = {
+        "size": 1,
+        "container": CONTAINER | {"image": image},
+        "health": {"interval_s": 60},  # what a reset leaves behind is its own to find
+        "reset": {"recipe": RECIPE, "soft_timeout_s": 2},
+        "evidence": {"causes": []},
+    }
+    try:
+        async with managed(redis_url, deployment, docker_api, runtime, **changes) as bench:
+            yield Site(bench, runtime, await ask((await bench.record()).info.url, "GET", "/leftovers"))
+    finally:
+        await runtime.close()
+
+
+@pytest.mark.parametrize("kind", TABLE)
+async def test_what_a_tenant_left_is_gone_for_the_next_by_the_level_that_the_table_says(site: Site, kind: str) -> None:
+    dirt: Dirt = TABLE[kind]
+    async with await site.bench.client.acquire(POOL):
+        assert not await site.shows(dirt), "it was clean before"
+        assert await site.succeeds(dirt.plant, dirt.user)
+        await eventually(lambda: site.shows(dirt))
+
+    cured_by = await site.given_back()
+
+    async with await site.bench.client.acquire(POOL) as after:
+        assert not await site.shows(dirt)
+        assert await ask(after.url, "GET", "/leftovers") == site.leftovers
+    assert await site.given_back() == SOFT.label
+    assert cured_by == dirt.cured_by.label
