@@ -6,7 +6,6 @@ tests holds them to the same behaviour. Every call has a deadline and raises onl
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,64 +13,42 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from pool.config import Config, ContainerOptions, Slot
+from pool.specs import (
+    LABEL,
+    LABEL_DEPLOYMENT,
+    LABEL_EVIDENCE,
+    LABEL_GENERATION,
+    LABEL_HOLDS,
+    LABEL_ID,
+    LABEL_POOL,
+    LABEL_SPEC,
+    ContainerSpec,
+)
 
-#: Prefix of the labels by which the pool knows its own containers and networks.
-LABEL = "containerpool"
-LABEL_DEPLOYMENT = f"{LABEL}.deployment"
-LABEL_POOL = f"{LABEL}.pool"
-LABEL_ID = f"{LABEL}.id"
-LABEL_GENERATION = f"{LABEL}.generation"
-LABEL_SPEC = f"{LABEL}.spec"
-#: On an image that was kept as evidence: the deployment. It is no label of a container of ours.
-LABEL_EVIDENCE = f"{LABEL}.evidence"
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
-    """Everything needed to create one container.
-
-    Attributes:
-        ports: Container port → published port; 0 lets the engine choose.
-        spec: Fingerprint of the options; a container with another one no longer belongs as it is.
-    """
-
-    deployment: str
-    pool: str
-    id: str
-    name: str
-    generation: int
-    spec: str
-    ports: Mapping[int, int]
-    options: ContainerOptions
-
-    @classmethod
-    def of(cls, config: Config, slot: Slot, *, generation: int) -> ContainerSpec:
-        """Return what a slot's container is to be, in its n-th generation."""
-        options = config.pools[slot.pool].container
-        described = f"{slot.name} {dict(slot.ports)} {options.model_dump_json()}"
-        return cls(
-            deployment=config.deployment,
-            pool=slot.pool,
-            id=slot.id,
-            name=slot.name,
-            generation=generation,
-            spec=hashlib.sha256(described.encode()).hexdigest()[:16],
-            ports=slot.ports,
-            options=options,
-        )
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels that mark the container as ours, and the user's own."""
-        return {
-            **self.options.labels,
-            LABEL_DEPLOYMENT: self.deployment,
-            LABEL_POOL: self.pool,
-            LABEL_ID: self.id,
-            LABEL_GENERATION: str(self.generation),
-            LABEL_SPEC: self.spec,
-        }
+__all__ = [
+    "LABEL",
+    "LABEL_DEPLOYMENT",
+    "LABEL_EVIDENCE",
+    "LABEL_GENERATION",
+    "LABEL_HOLDS",
+    "LABEL_ID",
+    "LABEL_POOL",
+    "LABEL_SPEC",
+    "Change",
+    "ChangeKind",
+    "ContainerSpec",
+    "EngineContainer",
+    "EngineEvent",
+    "EngineImage",
+    "EngineNetwork",
+    "EngineState",
+    "ExecResult",
+    "OnOutput",
+    "Process",
+    "Runtime",
+    "ShellSession",
+    "Stats",
+]
 
 
 class EngineState(StrEnum):
@@ -92,8 +69,9 @@ class EngineContainer:
 
     Attributes:
         ref: The engine's own id; every other call of the port takes it.
-        ports: Container port → published port; empty while the container does not run.
+        ports: Container port → published port; empty while the container does not run, and where it joins another.
         started_at: The engine's time stamp of the last start, as text; changes with every restart.
+        joins: The container whose network it shares; empty for one of its own.
     """
 
     ref: str
@@ -104,6 +82,7 @@ class EngineContainer:
     exit_code: int | None = None
     oom_killed: bool = False
     started_at: str = ""
+    joins: str = ""
 
     @property
     def running(self) -> bool:
@@ -124,8 +103,13 @@ class EngineContainer:
 
     @property
     def id(self) -> str:
-        """The slot that the container was made for; empty where its labels do not say."""
+        """The slot that the container was made for; empty where its labels do not say, as those of a holder."""
         return self.labels.get(LABEL_ID, "")
+
+    @property
+    def holds(self) -> str:
+        """The slot whose network and ports it keeps; empty for all that are no holders."""
+        return self.labels.get(LABEL_HOLDS, "")
 
     @property
     def pool(self) -> str:
@@ -301,6 +285,7 @@ class Runtime(Protocol):
         Raises:
             ImageMissing: The image is not on the host.
             NameTaken: A container with this name exists.
+            ContainerGone: The one that it is to join does not exist.
         """
 
     async def start(self, ref: str) -> EngineContainer:

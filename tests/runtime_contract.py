@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -122,6 +123,32 @@ class RuntimeContract:
 
         assert spec.labels.items() <= created.labels.items()
         assert created.labels["team"] == "checkout"
+
+    async def test_a_container_that_joins_another_has_no_ports_and_needs_it_to_run(
+        self, runtime: Runtime, make_spec: MakeSpec
+    ) -> None:
+        holder = await runtime.start((await runtime.create(replace(make_spec(port=0), holds=True))).ref)
+        box = await runtime.create(replace(make_spec("box-2", port=0), joins=holder.ref))
+
+        started = await runtime.start(box.ref)
+        await runtime.stop(holder.ref, grace_s=0)
+
+        assert (holder.id, holder.holds, holder.joins) == ("", "box-1", "")
+        assert (started.id, started.holds, started.joins) == ("box-2", "", holder.ref)
+        assert holder.ports[3000] > 0
+        assert started.ports == {}
+        with pytest.raises(EngineError, match="network"):
+            await runtime.restart(box.ref, grace_s=0)
+        await runtime.start(holder.ref)
+        assert (await runtime.restart(box.ref, grace_s=0)).running
+
+    async def test_nobody_joins_a_container_that_is_gone(
+        self, runtime: Runtime, make_spec: MakeSpec, box: EngineContainer
+    ) -> None:
+        await runtime.remove(box.ref)
+
+        with pytest.raises(ContainerGone):
+            await runtime.create(replace(make_spec("box-2"), joins=box.ref))
 
     async def test_only_the_own_deployment_is_listed(
         self, runtime: Runtime, make_spec: MakeSpec, deployment: str
@@ -288,6 +315,12 @@ class RuntimeContract:
         code, _ = await run(shell, "if then")
 
         assert code != 0
+        assert await run(shell, "echo alive") == (0, "alive\n")
+
+    async def test_the_shell_itself_does_what_comes_before_a_script(self, shell: ShellSession) -> None:
+        result = await shell.run("echo script; exit 3", before="echo before >&2; false", deadline_s=10)
+
+        assert (result.exit_code, result.output) == (3, "before\nscript\n")
         assert await run(shell, "echo alive") == (0, "alive\n")
 
     async def test_a_script_cannot_change_the_session(self, shell: ShellSession) -> None:

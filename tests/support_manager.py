@@ -62,7 +62,11 @@ class Bench:
 
     def inside(self, container_id: str | None = None) -> MemoryContainer:
         wanted = container_id or f"{self.pool}-1"
-        return next(c for c in self.runtime.containers.values() if c.spec.id == wanted)
+        return next(c for c in self.runtime.containers.values() if c.spec.id == wanted and not c.spec.holds)
+
+    def holder(self, container_id: str | None = None) -> MemoryContainer:
+        wanted = container_id or f"{self.pool}-1"
+        return next(c for c in self.runtime.containers.values() if c.spec.id == wanted and c.spec.holds)
 
     def calls(self, name: str) -> int:
         return sum(call == name for call, _ in self.runtime.calls)

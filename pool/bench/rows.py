@@ -10,10 +10,15 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a ratio shall reach: at most, or at least, some value."""
+    """What a ratio, or a time, shall reach: at most, or at least, some value.
+
+    Attributes:
+        unit: Empty for a ratio, ` ms` for the median itself.
+    """
 
     relation: str
     value: float
+    unit: str = ""
 
     @classmethod
     def at_most(cls, value: float) -> Self:
@@ -21,16 +26,21 @@ class Goal:
         return cls("≤", value)
 
     @classmethod
+    def within_ms(cls, value: float) -> Self:
+        """A goal for the median, in milliseconds, where people wait for it and no floor tells what is good."""
+        return cls("≤", value, " ms")
+
+    @classmethod
     def at_least(cls, value: float) -> Self:
         """A goal for what is better when large, such as a rate."""
         return cls("≥", value)
 
-    def met_by(self, ratio: float) -> bool:
-        """Whether a ratio reaches it."""
-        return ratio <= self.value if self.relation == "≤" else ratio >= self.value
+    def met_by(self, figure: float) -> bool:
+        """Whether a ratio, or a time in milliseconds, reaches it."""
+        return figure <= self.value if self.relation == "≤" else figure >= self.value
 
     def __str__(self) -> str:
-        return f"{self.relation} {self.value:g}"
+        return f"{self.relation} {self.value:g}{self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,8 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the goal is reached; None where there is none."""
-        return None if self.goal is None or self.ratio is None else self.goal.met_by(self.ratio)
+        figure = self.p50_ms if self.goal is not None and self.goal.unit else self.ratio
+        return None if self.goal is None or figure is None else self.goal.met_by(figure)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON types."""

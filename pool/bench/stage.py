@@ -111,11 +111,11 @@ class Partner:
 
 
 @asynccontextmanager
-async def partner(*arguments: str) -> AsyncIterator[Partner]:
-    """Run `python -m pool.bench.partner arguments…`; the process has ended when the block has."""
+async def partner(*arguments: str, module: str = "pool.bench.partner") -> AsyncIterator[Partner]:
+    """Run `python -m MODULE arguments…`; the process has ended when the block has."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("POOL_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pool.bench.partner", *arguments, stdin=PIPE, stdout=PIPE, env=environment,
+        sys.executable, "-m", module, *arguments, stdin=PIPE, stdout=PIPE, env=environment,
         start_new_session=True,  # a Ctrl-C is for us; the closed pipe then ends it
     )  # fmt: skip
     other = Partner(process)

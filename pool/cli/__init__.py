@@ -112,9 +112,10 @@ _add(_evidence, evidence.show, "evidence show 20261121T081523")
 _add(_evidence, evidence.get, "evidence get 20261121T081523 ./bundles")
 app.add_typer(_evidence, name="evidence", epilog=_examples("evidence list", "evidence show 20261121T081523"))
 
-_bench = typer.Typer(no_args_is_help=True, help="Measure how fast the pool is, beside what bare Redis takes.")
+_bench = typer.Typer(no_args_is_help=True, help="Measure how fast the pool is, beside bare Redis and a bare engine.")
 _add(_bench, bench.allocation, "bench allocation", "bench allocation --rounds 200 --json")
-app.add_typer(_bench, name="bench", epilog=_examples("bench allocation"))
+_add(_bench, bench.reset, "bench reset", "bench reset --rounds 20 --json")
+app.add_typer(_bench, name="bench", epilog=_examples("bench allocation", "bench reset"))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`poolctl bench`: how fast the pool is, as ratios to bare Redis on the same machine in the same run."""
+"""`poolctl bench`: how fast the pool is, beside bare Redis and a bare engine on the same machine in the same run."""
 
 from __future__ import annotations
 
@@ -36,6 +36,33 @@ def allocation(
 
     with _progress() as tell:
         rows = run_allocation(url=url, rounds=rounds, tell=tell)
+    _show(rows, as_json=as_json)
+
+
+def reset(
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="Redis to keep the state on. By default a private one."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often a soft reset is measured.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Measure resets by level, stage and technique, beside a bare exec, a restart and a fresh container.
+
+    Needs a container engine and the sample image. Its containers are removed at the end, also after Ctrl-C. A goal that
+    is missed is a result, not an error: the exit code is 0.
+    """
+    from pool.bench import run_reset
+    from pool.telemetry import configure_logging
+
+    configure_logging(quiet=True)
+    with _progress() as tell:
+        rows = run_reset(url=url, rounds=rounds, tell=tell)
+    _show(rows, as_json=as_json)
+
+
+def _show(rows: Sequence[Row], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"rows": [row.to_json() for row in rows]}, ensure_ascii=False))
         return

@@ -26,8 +26,9 @@ def gc(
 ) -> None:
     """Remove what carries the deployment's label and belongs to nothing in the configuration.
 
-    Containers (stopped, with 30 s of grace), networks, dangling images of ours, evidence that is due, pools and keys in
-    Redis. What is leased, quarantined or under a manager stays; what has no label of this deployment is never touched.
+    Containers (stopped, with 30 s of grace), holders of their networks, networks, dangling images of ours, evidence
+    that is due, pools and keys in Redis. What is leased, quarantined or under a manager stays; what has no label of
+    this deployment is never touched.
     """
     from pool.app import collect_garbage
     from pool.telemetry import configure_logging

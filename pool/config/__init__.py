@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pool.config.container import ContainerOptions, MountOptions, PortOptions
 from pool.config.evidence import Cause, EvidenceOptions
+from pool.config.holding import NETWORK_FILES
 from pool.config.load import load_config, parse_config, render_config
 from pool.config.options import (
     DockerOptions,
@@ -22,6 +23,7 @@ from pool.config.root import Config, Slot
 from pool.config.thresholds import ThresholdOptions
 
 __all__ = [
+    "NETWORK_FILES",
     "Cause",
     "Config",
     "ContainerOptions",

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pool.config.container import ContainerOptions, Options, PortNumber, Seconds, refusal
 from pool.config.evidence import EvidenceOptions
+from pool.config.holding import holder_options, obstacles_to_holding
 from pool.config.recycle import RecycleOptions
 from pool.config.redis_url import MOST_REPLICAS, parse_redis_url
 from pool.config.reset import ResetOptions
@@ -172,6 +173,10 @@ class PoolOptions(Options):
     """Address under which clients reach the published ports."""
     scheme: Literal["http", "https", "ws", "wss", "tcp"] = "http"
     """Scheme of the lease's `url`."""
+    slot: Literal["plain", "held"] = "plain"
+    """`plain`: each container has a network of its own. `held`: a second, tiny container (the pool's image, running
+    nothing but the stopped shell of `reset.recipe`) keeps network and published ports of each, so that a hard reset or
+    a recreation takes about half as long. `docs/resets.md` says what it asks for."""
     pause_after_s: Seconds | None = None
     """Seconds without a lease after which a container is frozen; it then uses no CPU, and is thawed before it is lent.
     `null`: never."""
@@ -210,6 +215,21 @@ class PoolOptions(Options):
         if self.size is not None and self.containers is not None:
             raise refusal("size", self.size, "give either size or containers, not both")
         return self
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> PoolOptions:
+        if self.slot == "held":
+            if self.reset.recipe.shell is None:
+                allowed = "its holder runs the shell of reset.recipe.shell; configure that, or use plain"
+                raise refusal("slot", self.slot, allowed)
+            for at, value, allowed in obstacles_to_holding(self.container):
+                raise refusal(f"container.{at}", value, allowed)
+        return self
+
+    @property
+    def holder_options(self) -> ContainerOptions:
+        """How the holder of a slot is created."""
+        return holder_options(self.container, self.reset.recipe.shell or "")
 
     @model_validator(mode="after")
     def _ports_exist(self) -> PoolOptions:

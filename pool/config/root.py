@@ -39,6 +39,11 @@ class Slot:
     name: str
     ports: Mapping[int, int]
 
+    @property
+    def holder_name(self) -> str:
+        """The engine's name for what keeps the slot's network, where something does."""
+        return f"{self.name}-net"
+
 
 class Config(Options):
     """One file: a deployment with its pools."""
@@ -63,7 +68,7 @@ class Config(Options):
             addresses = {port.container: port.host_ip for port in options.container.ports}
             for index, slot in enumerate(self.slots(pool)):
                 entry = f"pools.{pool}.containers.{index}" if options.containers else ""
-                _check_name(slot, entry, ids, names)
+                _check_name(slot, entry, ids, names, held=options.slot == "held")
                 for inside, outside in slot.ports.items():
                     if outside:
                         _check_port(slot, entry, outside, addresses[inside], ports.setdefault(outside, []))
@@ -83,18 +88,23 @@ class Config(Options):
         return tuple(slots)
 
 
-def _check_name(slot: Slot, entry: str, ids: dict[str, str], names: dict[str, str]) -> None:
+def _check_name(slot: Slot, entry: str, ids: dict[str, str], names: dict[str, str], *, held: bool) -> None:
     """Refuse an id or a name that is malformed or taken; remember it otherwise."""
     at_id, at_name = (f"{entry}.id", f"{entry}.name") if entry else (f"pools.{slot.pool}", f"pools.{slot.pool}.name")
     if not re.fullmatch(NAME_PATTERN, slot.id):
         raise refusal(at_id, slot.id, f"this id of a container is too long; {NAME_RULE}")
     if not _ENGINE_NAME.fullmatch(slot.name):
         raise refusal(at_name, slot.name, "use two or more of a-z, 0-9, -, _ and ., a letter or digit first")
-    for at, kind, value, seen in ((at_id, "id", slot.id, ids), (at_name, "name", slot.name, names)):
+    claimed = [(at_id, "id", slot.id, ids), (at_name, "name", slot.name, names)]
+    if held:
+        claimed.append((at_name, "name", slot.holder_name, names))
+    for at, kind, value, seen in claimed:
         if value in seen:
             raise refusal(at, value, f"{seen[value]} has this {kind} already; every container needs its own")
     ids[slot.id] = f"a container of pool {slot.pool}"
     names[slot.name] = f"container {slot.id}"
+    if held:
+        names[slot.holder_name] = f"the holder of container {slot.id}"
 
 
 def _check_port(slot: Slot, entry: str, port: int, address: str, seen: list[tuple[str, str]]) -> None:

@@ -42,7 +42,10 @@ class Adoption:
         """
         await self._store.reconcile(list(self._slots))
         records = {record.id: record for record in (await self._store.status()).containers}
-        found = await self._find()
+        found, holders = await self._find()
+        joined = {container.joins for containers in found.values() for container in containers}
+        for holder in holders:
+            await self._adopt_holder(holder, joined=holder.ref in joined)
         for container_id, containers in found.items():
             belongs = container_id in self._slots or container_id in records
             for stray in containers[1:] if belongs else containers:
@@ -53,15 +56,27 @@ class Adoption:
             if not self._crew.busy(slot.id):
                 await self._adopt(slot, next(iter(found.get(slot.id, [])), None), records.get(slot.id))
 
-    async def _find(self) -> dict[str, list[EngineContainer]]:
-        """Return the pool's containers by id, newest generation first."""
+    async def _find(self) -> tuple[dict[str, list[EngineContainer]], list[EngineContainer]]:
+        """Return the pool's containers by id, newest generation first, and the holders of their networks."""
         found: dict[str, list[EngineContainer]] = {}
+        holders = []
         for container in await self._runtime.list(self._config.deployment):
-            if container.pool == self._pool:
+            if container.pool == self._pool and container.holds:
+                holders.append(container)
+            elif container.pool == self._pool:
                 found.setdefault(container.id, []).append(container)
         for containers in found.values():
             containers.sort(key=lambda container: container.generation, reverse=True)
-        return found
+        return found, holders
+
+    async def _adopt_holder(self, holder: EngineContainer, *, joined: bool) -> None:
+        """Go on with a holder, or remove one that keeps nothing for nobody; a container may still be lent behind it."""
+        belongs = holder.holds in self._slots
+        if joined or (belongs and self._crew.holders.wanted) or self._crew.busy(holder.holds):
+            self._crew.holders.note(holder)
+            return
+        await self._runtime.remove(holder.ref)
+        self._log.info("holder.removed", container=holder.holds, name=holder.name)
 
     async def _adopt(self, slot: Slot, container: EngineContainer | None, record: ContainerRecord | None) -> None:
         if container is not None:
@@ -98,6 +113,9 @@ class Adoption:
             return
         if not container.running:
             await self._watch.check(record)
+            return
+        if problem := await self._crew.holders.problem(container):
+            await self._watch.judge(record, HealthReport("engine", problem, dead=True))
             return
         wanted = ContainerSpec.of(self._config, slot, generation=1).spec
         if container.spec != wanted:

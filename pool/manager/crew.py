@@ -36,6 +36,7 @@ class Crew:
 
     Attributes:
         containers: What the engine has for each slot, as last seen.
+        holders: What keeps the network of each slot, where something does.
         idle: Set while there is nothing to do.
         conflict: Fails when the pool cannot be started as configured.
 
@@ -69,6 +70,7 @@ class Crew:
         self._specs = {name: ContainerSpec.of(config, slot, generation=1).spec for name, slot in self._slots.items()}
         self._runtime = runtime
         self._store = store
+        self.holders = resetter.holders
         self._resetter = resetter
         self._evidence = evidence
         self._recycler = Recycler(config.pools[pool].recycle, store, runtime)

@@ -34,7 +34,7 @@ class Item:
     """Something that may be garbage.
 
     Attributes:
-        kind: container, pool, network, image, evidence or keys.
+        kind: container, holder, pool, network, image, evidence or keys.
         name: What it is called.
         why: Why it is garbage, or why it stays.
         fate: `garbage`, `kept` because of what `why` says, and after an attempt to remove it `removed` or `failed`.
@@ -118,9 +118,9 @@ class Garbage:
     # Containers
 
     async def _containers(self, containers: Iterable[EngineContainer]) -> list[Item]:
-        items = []
+        items, holders = [], []
         for container in containers:
-            pool, container_id = container.pool, container.id
+            pool, container_id = container.pool, container.id or container.holds
             if container_id in self._slots.get(pool, ()):
                 continue
             status = await self._status(pool)
@@ -128,9 +128,13 @@ class Garbage:
             why = f"pool {pool!r} has no container {container_id!r}"
             if pool not in self._slots:
                 why = f"the configuration has no pool {pool!r}"
-            remove = partial(self._remove_container, container)
-            items.append(_item("container", container.name, why, _reason_to_keep(status, record), remove))
-        return items
+            reason = _reason_to_keep(status, record)
+            if container.holds:
+                holders.append(_item("holder", container.name, why, reason, partial(self._remove_holder, container)))
+            else:
+                remove = partial(self._remove_container, container)
+                items.append(_item("container", container.name, why, reason, remove))
+        return items + holders  # what joined a holder goes first
 
     async def _status(self, pool: str) -> PoolStatus | None:
         try:
@@ -157,6 +161,15 @@ class Garbage:
             self._log.info("garbage.not_stopped", name=container.name, why=error.message)
         await self._runtime.remove(container.ref)
         return ""
+
+    async def _remove_holder(self, holder: EngineContainer) -> str:
+        """Remove what kept the network of a container, unless somebody uses that after all."""
+        status = await self._status(holder.pool)
+        record = next((known for known in status.containers if known.id == holder.holds), None) if status else None
+        reason = _reason_to_keep(status, record)
+        if not reason:
+            await self._runtime.remove(holder.ref)
+        return reason
 
     async def _keep_evidence(self, container: EngineContainer, record: ContainerRecord | None) -> None:
         """Keep evidence as the container's pool says, or, if it is not configured, as the first pool that wants any."""

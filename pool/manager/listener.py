@@ -10,7 +10,7 @@ import structlog
 
 from pool.errors import EngineError, StoreError, UnknownPool
 from pool.manager.watch import HealthWatch
-from pool.ports import LABEL_ID, LABEL_POOL, EngineEvent, Runtime
+from pool.ports import LABEL_HOLDS, LABEL_ID, LABEL_POOL, EngineEvent, Runtime
 
 #: What tells that a container may not be what it was. `kill` does not: only what comes of it counts, and `die` follows
 #: at once, while a look at a container that is just ending would wait for the engine.
@@ -69,7 +69,7 @@ class EngineListener:
             await stream.aclose()
 
     def _take(self, event: EngineEvent) -> None:
-        container_id = event.labels.get(LABEL_ID, "")
+        container_id = event.labels.get(LABEL_ID) or event.labels.get(LABEL_HOLDS, "")
         if event.action not in _TELLING or event.labels.get(LABEL_POOL) != self._pool or not container_id:
             return
         waiting = self._pending.get(container_id)

@@ -13,7 +13,7 @@ from pool.health import STRATEGIES, Action, Fault, HealthReport, Prober, Streak
 from pool.manager.crew import Crew
 from pool.models import ContainerRecord, ResetReason, State
 from pool.observed import Condition
-from pool.ports import EngineContainer, EngineEvent, EngineState, Runtime
+from pool.ports import LABEL_HOLDS, EngineContainer, EngineEvent, EngineState, Runtime
 from pool.store import Observation, PoolStore
 
 #: Conditions that are over when a container answers its probes. How much it uses is the sampler's business.
@@ -164,7 +164,11 @@ class HealthWatch:
     async def _see_to(self, event: EngineEvent, container_id: str) -> Sight:
         record = await self._store.container(container_id)
         container = self._crew.containers.get(container_id)
-        if record is None or record.state not in _WATCHED or container is None or container.ref != event.ref:
+        if record is None or record.state not in _WATCHED or container is None:
+            return Sight.RUNS
+        if LABEL_HOLDS in event.labels:
+            return await self._see_to_holder(event, record, container)
+        if container.ref != event.ref:
             return Sight.RUNS
         if event.action == "oom":
             detail = "the kernel killed a process: the memory limit was reached"
@@ -176,6 +180,11 @@ class HealthWatch:
             code = f" with code {event.exit_code}" if event.exit_code is not None else ""
             return await self._handle(record, Fault.CRASH, f"engine: the container ended{code}")
         return await self._look_at(record, container, anew=True)
+
+    async def _see_to_holder(self, event: EngineEvent, record: ContainerRecord, container: EngineContainer) -> Sight:
+        if event.action == "die" and self._crew.holders.is_news(record.id, event.ref, event.at):
+            return await self._handle(record, Fault.CRASH, "engine: the holder of its network ended")
+        return await self._look_at_holder(record, container)
 
     async def look_all(self) -> None:
         """Look at all containers: nobody has reported what happened while nobody listened."""
@@ -209,7 +218,15 @@ class HealthWatch:
             return await self._handle(record, Fault.CRASH, "engine: the container was started anew by somebody else")
         if now.state is EngineState.PAUSED and record.state is not State.PAUSED:
             return await self._handle(record, Fault.PAUSED, "engine: the container was paused by somebody else")
-        return Sight.RUNS
+        return await self._look_at_holder(record, now)
+
+    async def _look_at_holder(self, record: ContainerRecord, container: EngineContainer) -> Sight:
+        """Judge a container by what the engine says of the holder of its network, where it has one."""
+        try:
+            problem = "" if self._crew.busy(record.id) else await self._crew.holders.problem(container)
+        except EngineError:
+            return Sight.RUNS  # for all we know
+        return await self._handle(record, Fault.CRASH, f"engine: {problem}") if problem else Sight.RUNS
 
     # What follows
 

@@ -11,6 +11,7 @@ from pool.config import Config, Slot
 from pool.errors import EngineError, EngineUnavailable
 from pool.models import ContainerInfo, ResetLevel
 from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime
+from pool.reset.holders import Holders
 from pool.reset.inside import Inside
 from pool.reset.recipe import stage_names
 from pool.reset.report import Stage
@@ -84,6 +85,9 @@ class _Trial:
 class Resetter:
     """Resets the containers of one pool.
 
+    Attributes:
+        holders: What keeps the network of its slots, where something does.
+
     Args:
         config: The whole configuration.
         pool: The pool's name.
@@ -103,6 +107,7 @@ class Resetter:
         self._wait_healthy = wait_healthy
         self._inside = Inside(runtime, self._reset.recipe, self._options.container)
         self._verifier = Verifier(self._reset, runtime, self._inside, store)
+        self.holders = Holders(config, pool, runtime)
         self._turns = Turns(config.docker.start_concurrency)
 
     async def close(self) -> None:
@@ -111,7 +116,7 @@ class Resetter:
 
     def info(self, slot: Slot, container: EngineContainer, generation: int) -> ContainerInfo:
         """Return what clients need to reach a container."""
-        ports = dict(container.ports)
+        ports = dict(self.holders.ports(slot.id, container))
         first = next(iter(slot.ports), None)
         host = self._options.advertise_host
         url = f"{self._options.scheme}://{host}:{ports[first]}" if first in ports else ""
@@ -182,6 +187,8 @@ class Resetter:
         await self._inside.drop(container.ref)
         if container.state is EngineState.PAUSED:
             await self._runtime.unpause(container.ref)
+        if await self.holders.prepare(trial.place.slot) != container.joins:
+            raise _NotClean("the holder of its network is another one than it joined")
         trial.doing = "restarting the container"
         container = await self._runtime.restart(container.ref, grace_s=self._options.container.stop_grace_s)
         trial.place = Place(trial.place.slot, container, trial.place.generation)
@@ -195,7 +202,8 @@ class Resetter:
         if trial.place.container is not None:
             await self._inside.drop(trial.place.container.ref)
             await self._runtime.remove(trial.place.container.ref)
-        spec = ContainerSpec.of(self._config, slot, generation=trial.place.generation + 1)
+        joins = await self.holders.prepare(slot)  # only now are the ports of what was here free
+        spec = ContainerSpec.of(self._config, slot, generation=trial.place.generation + 1, joins=joins)
         created = await self._runtime.create(spec)
         try:
             container = await self._runtime.start(created.ref)
@@ -212,11 +220,14 @@ class Resetter:
     async def _started(self, trial: _Trial, container: EngineContainer) -> None:
         """Publish where a started container is reached, and wait until it answers."""
         trial.doing = _WAITING
-        if container.running and trial.place.slot.ports and not container.ports:
+        slot = trial.place.slot
+        if container.running and slot.ports and not self.holders.ports(slot.id, container):
+            self.holders.doubt(slot.id)
             raise _NotClean("it publishes no port any more: somebody has cut it off from its network")
-        info = self.info(trial.place.slot, container, trial.place.generation)
+        info = self.info(slot, container, trial.place.generation)
         await self._store.register(info, spec=container.spec)
         if problem := await self._wait_healthy(container, info, self._options.health.start_timeout_s):
+            self.holders.doubt(slot.id)
             raise _NotClean(problem)
 
     async def _run_stages(self, trial: _Trial, container: EngineContainer) -> frozenset[str]:

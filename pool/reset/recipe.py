@@ -38,12 +38,14 @@ _SHARED_MEMORY = ("/dev/shm", "/dev/mqueue")  # noqa: S108 - paths in the contai
 # that was killed takes milliseconds to end: hence so many rounds. Zombies are not waited for: that is up to their
 # parents. They are killed all the same, since one may still have threads that run. But orphans' zombies count among the
 # processes that there may be until process 1 has seen to them, which it does at once if it does so at all: what comes
-# next may need one.
+# next may need one. Where new ones keep coming, they are all stopped first: whoever dies makes room for a child of
+# somebody else's, who is stopped neither has children nor makes room.
 _KILL = """\
 read -r self _ < /proc/self/stat
 round=0 killed=1
 while [ $killed = 1 ] && [ $round -lt 300 ]; do
-  killed=0
+  killed=0 signal=KILL
+  [ $round -lt 3 ] || [ $((round % 8)) -gt 5 ] || signal=STOP
   for entry in /proc/[0-9]*; do
     pid=${{entry#/proc/}}
     [ "$pid" = 1 ] || [ "$pid" = "$$" ] || [ "$pid" = "$self" ] && continue
@@ -51,7 +53,7 @@ while [ $killed = 1 ] && [ $round -lt 300 ]; do
     {choose}
     {{ read -r stat < "$entry/stat"; }} 2>/dev/null || continue
     stat=${{stat##*) }}
-    kill -9 "$pid" 2>/dev/null || continue
+    kill -$signal "$pid" 2>/dev/null || continue
     case $stat in
     "Z 1 "*) [ $round -ge 20 ] || killed=1 ;;
     Z*) ;;

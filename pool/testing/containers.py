@@ -76,6 +76,7 @@ class MemoryContainer:
             exit_code=self.exit_code,
             oom_killed=self.oom_killed,
             started_at=self.started_at,
+            joins=self.spec.joins,
         )
 
     def begin(self) -> None:

@@ -153,9 +153,12 @@ class MemoryRuntime(MemoryStock):
         Raises:
             ImageMissing: The image is not among the images.
             NameTaken: A container with this name exists.
+            ContainerGone: The one that it is to join does not exist.
         """
         self._call("create", spec.name)
         self._need_image(spec.options.image)
+        if spec.joins:
+            self._get(spec.joins)
         if any(each.spec.name == spec.name for each in self.containers.values()):
             raise NameTaken(f"the name {spec.name} is taken", hint="use another `name` pattern")
         if not spec.options.network:
@@ -353,7 +356,12 @@ class MemoryRuntime(MemoryStock):
     def _begin(self, container: MemoryContainer) -> None:
         taken = {port: each for each in self.containers.values() if each.running for port in each.ports.values()}
         ports: dict[int, int] = {}
-        for inside, outside in container.spec.ports.items():
+        joins = container.spec.joins
+        if joins and (joins not in self.containers or not self.containers[joins].running):
+            raise EngineError(
+                f"container {container.spec.name} cannot join the network of {joins[:12]}: it does not run"
+            )
+        for inside, outside in {} if joins else container.spec.ports.items():
             if outside in taken:
                 raise PortTaken(f"port {outside} is taken by {taken[outside].spec.name}")
             free = (port for port in range(_FIRST_PORT, 65536) if port not in taken and port not in ports.values())

@@ -46,7 +46,7 @@ class Dirt:
         plant: What the leaseholder runs in the container, as `user`.
         shows: What succeeds, run as the workload's user, as long as the dirt is there.
         cured_by: The level that gets rid of it.
-        runs: Words in the command line of a process that is dirt, seen from outside, in place of `shows`.
+        runs: How the command line of a process that is dirt begins, seen from outside; in place of `shows`.
     """
 
     plant: str
@@ -171,7 +171,7 @@ PROCESSES = {
         "setsid sh -c 'setsid sleep 12345 & exit' &", "sleep 12345"
     ),
     "a process that ignores signals": process(
-        """setsid sh -c 'trap "" TERM HUP INT QUIT; : deaf; while :; do sleep 1; done' &""", "deaf"
+        """setsid sh -c 'trap "" TERM HUP INT QUIT; : deaf; while :; do sleep 1; done' &""", "sh -c trap"
     ),
     "a process that has the name of the server": process(
         "cp /bin/busybox /tmp/nc && setsid /tmp/nc -l -p 4001 &", "/tmp/nc", HARD
@@ -182,6 +182,12 @@ PROCESSES = {
     ),
     "as many processes as may be": process(
         "setsid sh -c 'while sleep 0; do sleep 12345 & done' &", "sleep 12345"
+    ),
+    "as many processes as may be, all of the server's name": process(
+        "cp /bin/busybox /tmp/nc && sh -c 'port=5000; while sleep 0; do"
+        " port=$((port + 1)); setsid /tmp/nc -l -p $port & done'; true",
+        "/tmp/nc",
+        HARD,
     ),
     "a fork bomb": process("echo ': bomb; sh $0 & sh $0' >/tmp/bomb && setsid sh /tmp/bomb &", "sh /tmp/bomb"),
     "a file that is deleted and still open": process(
@@ -195,8 +201,10 @@ PROCESSES = {
     "children that nobody waits for": process(
         "setsid sh -c 'sleep 0 & sleep 0 & sleep 0 & exec sleep 12345' &", "sleep 12345"
     ),
-    "a browser that is left": process("setsid /srv/chromium left &", "/srv/chromium"),
-    "a stopped process": process("setsid sleep 12345 & kill -STOP $!", "sleep 12345"),
+    "a browser that is left": process("setsid /srv/chromium left &", "/bin/sh /srv/chromium"),
+    "a stopped process": process(
+        "sleep 12345 & while ! grep -q '^sleep' /proc/$!/comm; do :; done; kill -STOP $!", "sleep 12345"
+    ),
     "a stopped server": Dirt("kill -STOP $(pidof nc)", "grep -q '^State:.T' /proc/$(pidof nc)/status", HARD),
 }  # fmt: skip
 

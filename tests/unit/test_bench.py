@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -26,8 +27,8 @@ runner = CliRunner(env={"POOL_URL": None, "COLUMNS": "200"})
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, int]]:
-    """What the benchmark was asked for; it answers at once."""
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str | None, int]]]:
+    """What a benchmark was asked for; it answers at once."""
     asked: list[tuple[str | None, int]] = []
 
     def run(*, url: str | None, rounds: int, tell: Callable[[str], object]) -> list[Row]:
@@ -36,7 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, int]]:
         return ROWS
 
     monkeypatch.setattr(pool.bench, "run_allocation", run)
-    return asked
+    monkeypatch.setattr(pool.bench, "run_reset", run)
+    yield asked
+    structlog.reset_defaults()  # one of them sets up the logs
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, int]]:
         (Goal.at_most(1.8), 1.81, False),
         (Goal.at_least(0.8), 0.8, True),
         (Goal.at_least(0.8), 0.79, False),
+        (Goal.within_ms(1), 5.0, True),
+        (Goal.within_ms(0.9), 0.1, False),
     ],
 )
 def test_a_goal_is_met_up_to_its_own_value(goal: Goal, ratio: float, met: bool) -> None:
@@ -65,8 +70,9 @@ def test_a_row_without_floor_or_with_a_single_time_has_no_ratio() -> None:
     assert (row.p50_ms, row.p95_ms, row.floor_ms, row.ratio, row.met) == (4.0, 4.0, None, None, None)
 
 
-def test_json_has_the_rows_with_exactly_the_promised_keys(asked: list[tuple[str | None, int]]) -> None:
-    result = runner.invoke(app, ["bench", "allocation", "--json", "--rounds", "7", "--url", "redis://x"])
+@pytest.mark.parametrize("work", ["allocation", "reset"])
+def test_json_has_the_rows_with_exactly_the_promised_keys(asked: list[tuple[str | None, int]], work: str) -> None:
+    result = runner.invoke(app, ["bench", work, "--json", "--rounds", "7", "--url", "redis://x"])
 
     rows = json.loads(result.stdout)["rows"]
     assert [list(row) for row in rows] == [["name", "p50_ms", "p95_ms", "floor_ms", "ratio", "goal", "met"]] * 3
@@ -74,14 +80,17 @@ def test_json_has_the_rows_with_exactly_the_promised_keys(asked: list[tuple[str 
     assert asked == [("redis://x", 7)]
 
 
-def test_a_missed_goal_is_a_measurement_and_no_failure(asked: list[tuple[str | None, int]]) -> None:
-    result = runner.invoke(app, ["bench", "allocation"])
+@pytest.mark.parametrize(("work", "rounds"), [("allocation", 1000), ("reset", 50)])
+def test_a_missed_goal_is_a_measurement_and_no_failure(
+    asked: list[tuple[str | None, int]], work: str, rounds: int
+) -> None:
+    result = runner.invoke(app, ["bench", work])
 
     assert result.exit_code == Exit.OK
     assert "missed" in result.stdout
     assert "✗" in result.stdout
     assert result.stderr == ""  # progress is for terminals
-    assert asked == [(None, 1000)]
+    assert asked == [(None, rounds)]
 
 
 def test_rounds_below_one_are_refused(asked: list[tuple[str | None, int]]) -> None:

@@ -172,6 +172,36 @@ BAD_VALUES = {
         pool("reset: {recipe: {shell: null, restart: [server]}}"),
         "reset.recipe.restart: a list is not allowed; nothing can be done inside an image without a shell",
     ),
+    # held slots
+    "unknown slot": (pool("slot: kept"), "pools.p.slot: 'kept' is not allowed; it should be 'plain' or 'held'"),
+    "held without a shell": (
+        pool("slot: held, reset: {recipe: {shell: null}}"),
+        "pools.p.slot: 'held' is not allowed; its holder runs the shell of reset.recipe.shell; configure that, or use",
+    ),
+    "held and privileged": (
+        pool("slot: held", container="privileged: true"),
+        "pools.p.container.privileged: true is not allowed; it may change the network, which outlives it",
+    ),
+    "held with power over the network": (
+        pool("slot: held", container="cap_add: [KILL, cap_net_admin]"),
+        "pools.p.container.cap_add.1: 'cap_net_admin' is not allowed; it may change the network, which outlives",
+    ),
+    "held on the host's network": (
+        pool("slot: held", container="network: host"),
+        "pools.p.container.network: 'host' is not allowed; there is nothing to hold; name a bridge network, or use",
+    ),
+    "held on another's network": (
+        pool("slot: held", container="network: 'container:db'"),
+        "pools.p.container.network: 'container:db' is not allowed; there is nothing to hold",
+    ),
+    "held with hosts of its own": (
+        pool("slot: held", container="mounts: [{source: /srv/hosts, target: /etc/hosts}]"),
+        "pools.p.container.mounts.0.target: '/etc/hosts' is not allowed; with slot: held it is the holder's",
+    ),
+    "a name that a holder has": (
+        pool("slot: held", size="containers: [{id: a, name: box}, {id: b, name: box-net}]").replace(", host: 8000", ""),
+        "pools.p.containers.1.name: 'box-net' is not allowed; the holder of container a has this name already",
+    ),
     "soft on expiry": (
         pool("reset: {on_expiry: soft}"),
         "reset.on_expiry: 'soft' is not allowed; use hard or recreate",

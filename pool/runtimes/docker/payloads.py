@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pool.config import ContainerOptions
+from pool.config import NETWORK_FILES, ContainerOptions
 from pool.ports import Change, ChangeKind, ContainerSpec, EngineContainer, EngineEvent, EngineState, Stats
 
 _CHANGES = {0: ChangeKind.MODIFIED, 1: ChangeKind.ADDED, 2: ChangeKind.DELETED}
 _NEVER = "0001-01-01"
 HIDDEN = "•••"
+_JOINS = "container:"
+#: A holder has the pool's image, but not its health check, and nothing that could end in an orderly way.
+_HOLDER = {"StopSignal": "SIGKILL", "Healthcheck": {"Test": ["NONE"]}}
 _NOT_LABELS = frozenset({"image", "name", "exitCode", "signal", "execDuration"})
 
 #: Actions worth a line in the event stream. The engine filters: `exec_*` and `top`, which our own checks cause, would
@@ -21,8 +24,14 @@ ACTIONS = (
 )  # fmt: skip
 
 
-def container_config(spec: ContainerSpec, network: str) -> dict[str, Any]:
-    """Return the body that creates a container."""
+def container_config(spec: ContainerSpec, network: str, joined: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the body that creates a container.
+
+    Args:
+        spec: What it is to be.
+        network: The network that it is to join.
+        joined: An inspection of the container whose network it shares instead, if it does.
+    """
     options = spec.options
     return {
         "Image": options.image,
@@ -31,25 +40,52 @@ def container_config(spec: ContainerSpec, network: str) -> dict[str, Any]:
         "Env": [f"{name}={value}" for name, value in options.environment.items()],
         "WorkingDir": options.working_dir or "",
         "User": options.user or "",
-        "Hostname": options.hostname or spec.id,
         "Labels": spec.labels,
         "StopTimeout": whole_seconds(options.stop_grace_s),
-        "ExposedPorts": {f"{port}/tcp": {} for port in spec.ports},
+        **({} if joined else {"Hostname": options.hostname or spec.id, "ExposedPorts": _exposed(spec)}),
+        **(_HOLDER if spec.holds else {}),
         "HostConfig": {
-            "NetworkMode": network,
-            "PortBindings": _port_bindings(spec),
+            **(_network_of(joined) if joined else _own_network(spec, network)),
             "Mounts": [
-                {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
-                for mount in options.mounts
+                *(
+                    _mount(mount.type, mount.source, mount.target, read_only=mount.read_only)
+                    for mount in options.mounts
+                ),
+                *(_mount("bind", source, target) for target, source in _network_files(joined)),
             ],
             "Tmpfs": options.tmpfs,
-            "ExtraHosts": [f"{name}:{address}" for name, address in options.extra_hosts.items()],
             "RestartPolicy": _restart_policy(options.restart),
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             **_limits(options),
             **_isolation(options),
         },
     }
+
+
+def _exposed(spec: ContainerSpec) -> dict[str, dict[str, str]]:
+    return {f"{port}/tcp": {} for port in spec.ports}
+
+
+def _own_network(spec: ContainerSpec, network: str) -> dict[str, Any]:
+    hosts = [f"{name}:{address}" for name, address in spec.options.extra_hosts.items()]
+    return {"NetworkMode": network, "PortBindings": _port_bindings(spec), "ExtraHosts": hosts}
+
+
+def _network_of(joined: Mapping[str, Any]) -> dict[str, Any]:
+    return {"NetworkMode": f"{_JOINS}{joined['Id']}"}
+
+
+def _network_files(joined: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return what a container gets from the one that it joins: path inside → file on the engine's host.
+
+    The engine would share these files anyway, but writable: what a tenant wrote there, the next one would read.
+    """
+    sources = [joined[name] for name in ("HostsPath", "ResolvConfPath", "HostnamePath")] if joined else []
+    return [(target, source) for target, source in zip(NETWORK_FILES, sources, strict=False) if source]
+
+
+def _mount(kind: str, source: str, target: str, *, read_only: bool = True) -> dict[str, Any]:
+    return {"Type": kind, "Source": source, "Target": target, "ReadOnly": read_only}
 
 
 def _limits(options: ContainerOptions) -> dict[str, Any]:
@@ -98,6 +134,7 @@ def read_container(raw: Mapping[str, Any]) -> EngineContainer:
     state = raw["State"]
     status = EngineState(state["Status"])
     started_at = state["StartedAt"]
+    network = raw["HostConfig"].get("NetworkMode") or ""
     return EngineContainer(
         ref=raw["Id"],
         name=raw["Name"].removeprefix("/"),
@@ -107,6 +144,7 @@ def read_container(raw: Mapping[str, Any]) -> EngineContainer:
         exit_code=state["ExitCode"] if status in (EngineState.EXITED, EngineState.DEAD) else None,
         oom_killed=state["OOMKilled"],
         started_at="" if started_at.startswith(_NEVER) else started_at,
+        joins=network.removeprefix(_JOINS) if network.startswith(_JOINS) else "",
     )
 
 

@@ -14,6 +14,7 @@ from pool.config import DockerOptions
 from pool.errors import ContainerGone, EngineError, NameTaken, ShellBroken
 from pool.ports import (
     LABEL_DEPLOYMENT,
+    LABEL_HOLDS,
     LABEL_ID,
     Change,
     ContainerSpec,
@@ -77,9 +78,11 @@ class DockerRuntime(Stock):
         Raises:
             ImageMissing: The image is not on the host.
             NameTaken: A container with this name exists.
+            ContainerGone: The one that it is to join does not exist.
         """
-        network = spec.options.network or await self.ensure_network(spec.deployment)
-        config = container_config(spec, network)
+        joined = await self._inspect(spec.joins) if spec.joins else None
+        network = "" if joined else spec.options.network or await self.ensure_network(spec.deployment)
+        config = container_config(spec, network, joined)
         raw = await self._link.call(
             f"creating container {spec.name}", lambda client: tasks.create(client, spec.name, config)
         )
@@ -374,7 +377,7 @@ class DockerRuntime(Stock):
         except ContainerGone:
             return NameTaken(f"the name {name} was taken a moment ago", hint="try again")
         if deployment := labels.get(LABEL_DEPLOYMENT):
-            owner = f"by container {labels.get(LABEL_ID)} of deployment {deployment}"
+            owner = f"by container {labels.get(LABEL_ID) or labels.get(LABEL_HOLDS)} of deployment {deployment}"
             return NameTaken(
                 f"the name {name} is taken {owner}", hint="use another deployment name, or another `name` pattern"
             )

@@ -10,7 +10,17 @@ from docker.errors import APIError, NotFound
 from docker.utils import parse_repository_tag
 
 from pool.errors import EngineError, ImageMissing
-from pool.ports import LABEL, LABEL_DEPLOYMENT, LABEL_GENERATION, LABEL_ID, LABEL_POOL, LABEL_SPEC, Change, Process
+from pool.ports import (
+    LABEL,
+    LABEL_DEPLOYMENT,
+    LABEL_GENERATION,
+    LABEL_HOLDS,
+    LABEL_ID,
+    LABEL_POOL,
+    LABEL_SPEC,
+    Change,
+    Process,
+)
 from pool.runtimes.docker.local import LocalHost
 from pool.runtimes.docker.payloads import read_changes
 
@@ -203,7 +213,7 @@ def commit(client: APIClient, ref: str, tag: str, labels: Mapping[str, str]) -> 
     """Make an image of a container, with these labels instead of those that mark a container as ours."""
     repository, version = parse_repository_tag(tag)
     # An image passes its labels on: whatever is run from it would look like one of ours, and be removed as such.
-    ours = (LABEL_DEPLOYMENT, LABEL_POOL, LABEL_ID, LABEL_GENERATION, LABEL_SPEC)
+    ours = (LABEL_DEPLOYMENT, LABEL_POOL, LABEL_ID, LABEL_HOLDS, LABEL_GENERATION, LABEL_SPEC)
     changed = dict.fromkeys(ours, "") | dict(labels)
     relabel = "LABEL " + " ".join(f'{label}="{value}"' for label, value in changed.items())
     client.commit(ref, repository=repository, tag=version, changes=relabel)
