@@ -149,8 +149,7 @@ class Change:
     """A path of a container's filesystem that differs from its image. Never shows tmpfs.
 
     Attributes:
-        status: Type, permissions and owner where they are not the image's; empty where they are, None where nobody can
-            tell. Engines name a directory alike whether it has changed or something in it.
+        status: Type, permissions and owner where not the image's; empty where they are, None if that is unknown.
     """
 
     kind: ChangeKind
@@ -228,8 +227,7 @@ class ShellSession(Protocol):
 
         Args:
             script: What to run.
-            before: What the shell itself does before: built into it, and harmless to it. It needs no new process, so it
-                is done even where no more may be.
+            before: What the shell does before, by itself: that needs no process where no more may be.
             deadline_s: Seconds it may take.
             on_output: Gets all output as it comes; the result has only so much of it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -53,10 +54,14 @@ def reset(
     Needs a container engine and the sample image. Its containers are removed at the end, also after Ctrl-C. A goal that
     is missed is a result, not an error: the exit code is 0.
     """
+    import structlog
+
     from pool.bench import run_reset
     from pool.telemetry import configure_logging
 
     configure_logging(quiet=True)
+    # It lets containers crash: what the manager says of that would be in the table's way.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with _progress() as tell:
         rows = run_reset(url=url, rounds=rounds, tell=tell)
     _show(rows, as_json=as_json)

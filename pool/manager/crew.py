@@ -206,8 +206,9 @@ class Crew:
             facts["reset_level"] = attempt.level.label
             facts["reset_reason"] = (record.reason or ResetReason.MANUAL).value
             facts["reset_ms"] = milliseconds
-        facts |= _stages(attempt) | self._recycler.facts(record.id)
-        if await self._store.transition(record, State.AVAILABLE, store={"failures": 0, "level": 0}, facts=facts):
+        facts |= self._recycler.facts(record.id)
+        told = facts | _stages(attempt)  # the event has them; in the log they would be in the way of the rest
+        if await self._store.transition(record, State.AVAILABLE, store={"failures": 0, "level": 0}, facts=told):
             self._log.info("container.ready", container=record.id, **facts)
 
     async def _fail(self, record: ContainerRecord, attempt: Attempt) -> None:

@@ -5,7 +5,7 @@ The files of the image that belong to the workload are those of `IMAGE`: more th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pool.models import ResetLevel
 
@@ -47,6 +47,7 @@ class Dirt:
         shows: What succeeds, run as the workload's user, as long as the dirt is there.
         cured_by: The level that gets rid of it.
         runs: How the command line of a process that is dirt begins, seen from outside; in place of `shows`.
+        or_by: What does it where the first level runs out of time: a bomb may be faster than a loaded machine.
     """
 
     plant: str
@@ -54,6 +55,7 @@ class Dirt:
     cured_by: ResetLevel
     user: str = "app"
     runs: str = ""
+    or_by: ResetLevel | None = None
 
 
 SOFT, HARD, RECREATE = ResetLevel.SOFT, ResetLevel.HARD, ResetLevel.RECREATE
@@ -189,7 +191,9 @@ PROCESSES = {
         "/tmp/nc",
         HARD,
     ),
-    "a fork bomb": process("echo ': bomb; sh $0 & sh $0' >/tmp/bomb && setsid sh /tmp/bomb &", "sh /tmp/bomb"),
+    "a fork bomb": replace(
+        process("echo ': bomb; sh $0 & sh $0' >/tmp/bomb && setsid sh /tmp/bomb &", "sh /tmp/bomb"), or_by=HARD
+    ),
     "a file that is deleted and still open": process(
         "exec 3>/tmp/gone; rm /tmp/gone; echo mine >&3; setsid sleep 12345 &", "sleep 12345"
     ),

@@ -155,4 +155,4 @@ async def test_what_a_tenant_left_is_gone_for_the_next_by_the_level_that_the_tab
         assert not await site.shows(dirt)
         assert await ask(after.url, "GET", "/leftovers") == site.leftovers
     assert await site.given_back() == SOFT.label
-    assert cured_by == dirt.cured_by.label
+    assert cured_by in [level.label for level in (dirt.cured_by, dirt.or_by) if level]

@@ -69,7 +69,7 @@ async def bench(
     ready = asyncio.create_task(manager.ready.wait())
     await asyncio.wait([ready, running], return_when=asyncio.FIRST_COMPLETED, timeout=60)
     assert ready.done(), running
-    history = await read_events(connection, POOL)
+    history = await read_events(connection, POOL, count=100_000)
     yield Bench(config, PoolStore(connection, POOL), client, docker_api, history[-1].id)
     await client.close()
     ending.request(remove=True)

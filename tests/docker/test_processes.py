@@ -30,6 +30,8 @@ from tests.support import eventually
 
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 POOL = "browsers"
+#: Of a manager's log, which most tests do not read: a full pipe would stop it.
+_LOG_BYTES = 2**24
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Site:
         command = ["-m", "pool.cli", "serve", str(config or self.configure()), "--log-format", "json", *options]
         environment = os.environ | {"POOL_STATE_DIR": str(self.root)}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=environment, stdout=PIPE, stderr=PIPE
+            sys.executable, *command, env=environment, stdout=PIPE, stderr=PIPE, limit=_LOG_BYTES
         )
         self.processes.append(process)
         return process

@@ -18,7 +18,7 @@ from pool.store import Grant, RequestSpec
 from tests.model.compare import as_raised, leased, us
 from tests.model.keys import ensure
 from tests.model.pair import SECRET, Pair
-from tests.model.reference import Ref
+from tests.model.reference import SECOND, Ref
 from tests.model.state import Rules, Wish
 from tests.support import info, settings
 
@@ -195,6 +195,14 @@ class PoolMachine(Pair):
         self.model.clock += us(takes_s)
         if self.model.containers[name].state == "cleaning":
             self.move(name, State.AVAILABLE)
+
+    @precondition(lambda self: any(not lease.confirmed for lease in self.model.leases().values()))
+    @rule()
+    def a_grant_lapses(self) -> None:
+        """Its client is gone, or its reply is lost for too long."""
+        due = max(lease.expires_at for lease in self.model.leases().values() if not lease.confirmed)
+        self.model.clock = max(self.model.clock, due + SECOND)
+        self.reap()
 
     @rule(number=numbers, right=st.sampled_from([True, True, True, False]))
     def cancel(self, number: int, right: bool) -> None:
