@@ -15,6 +15,8 @@ from pool.store import PoolStore
 
 #: A killed process may show for a moment until its parent has reaped it, and so may one that answered a probe.
 _SETTLE_S = 0.5
+#: Between two looks at a new container.
+_LOOK_AGAIN_S = 0.03
 _FIRST_POLL_S = 0.001
 _SLOWEST_POLL_S = 0.02
 
@@ -44,9 +46,21 @@ class Verifier:
         Raises:
             EngineError: The engine cannot tell.
         """
-        changes, processes = await asyncio.gather(self._runtime.changes(ref), self._processes(ref))
+        changes, processes = await asyncio.gather(self._runtime.changes(ref), self._lasting(ref))
         baseline = Baseline.of(generation, processes, changes, files)
         await self._store.save_baseline(slot_id, baseline.to_json())
+
+    async def _lasting(self, ref: str) -> Sequence[Process]:
+        """Return the processes once two looks show the same: the one that answered our probe may still be ending."""
+        until = time.monotonic() + _SETTLE_S
+        before: set[int] = set()
+        while True:
+            processes = await self._processes(ref)
+            now = {process.pid for process in processes}
+            if now == before or time.monotonic() > until:
+                return processes
+            before = now
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def changes(self, ref: str) -> Sequence[Change] | None:
         """Return the changed files, if they are to be compared.

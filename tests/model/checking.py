@@ -20,7 +20,7 @@ _COMMON: dict[str, Any] = {
 CI = settings(max_examples=100, stateful_step_count=50, derandomize=True, **_COMMON)
 #: For one broken script: enough to find what is broken; nobody needs the shortest way to it.
 MUTATION = settings(
-    max_examples=400,
+    max_examples=1000,
     stateful_step_count=50,
     derandomize=True,
     phases=(Phase.generate,),

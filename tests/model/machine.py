@@ -196,6 +196,20 @@ class PoolMachine(Pair):
         if self.model.containers[name].state == "cleaning":
             self.move(name, State.AVAILABLE)
 
+    @precondition(lambda self: self.model.leases())
+    @rule(number=numbers, wish=wishes)
+    def somebody_dies_waiting(self, number: int, wish: dict[str, Any]) -> None:
+        self.asked += 1
+        self.send(f"r{self.asked:02}", wish | {"process": "mortal", "wait_s": 60.0, "timeout_s": 60.0})
+        self.model.clock += us(LIVENESS_S["mortal"]) + 1
+        self.turn_over(number, Outcome.PASSED, 0.0)
+
+    @precondition(lambda self: self.model.leases())
+    @rule()
+    def everybody_beats(self) -> None:
+        for number in range(len(self.model.leases())):
+            self.heartbeat("steady", [("held", number)])
+
     @precondition(lambda self: any(not lease.confirmed for lease in self.model.leases().values()))
     @rule()
     def a_grant_lapses(self) -> None:

@@ -19,6 +19,7 @@ CASES = [
 ]
 
 
+@pytest.mark.timeout(600)  # what is broken is found in seconds; only what is not found takes that long
 @pytest.mark.parametrize(("machine", "mutation"), CASES, ids=[mutation.breaks for _, mutation in CASES])
 def test_a_broken_script_is_noticed(
     machine: type[PoolMachine], mutation: Mutation, redis_url: str, monkeypatch: pytest.MonkeyPatch
