@@ -24,7 +24,7 @@ lint: ## Check style, formatting, types and layers
 	$(BIN)/ruff check . $(SCRIPTS)
 	$(BIN)/ruff format --check . $(SCRIPTS)
 	$(BIN)/mypy
-	$(BIN)/mypy $(SCRIPTS)
+	MYPYPATH=deploy/images $(BIN)/mypy $(SCRIPTS)
 	$(BIN)/lint-imports
 
 format: ## Format the code and apply the safe fixes
@@ -32,8 +32,8 @@ format: ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix . $(SCRIPTS)
 	$(BIN)/ruff format . $(SCRIPTS)
 
-images: ## Build the sample image, unless it is up to date
-	@sh deploy/setup images
+images: setup ## Build the browser image, unless it is up to date; ARGS="playwright-mcp:firefox" builds another variant
+	@$(BIN)/python deploy/images/build $(or $(ARGS),playwright-mcp)
 
 clean: ## Remove the virtual environment and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
