@@ -14,7 +14,7 @@ demo: setup ## Watch a pool at work
 	@$(BIN)/poolctl demo
 
 test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 soak: setup ## Run the scripts against the model of the rules, 100,000 operations
 	@$(BIN)/python -m tests.model.soak $(ARGS)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import reprlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pool.errors import InvalidRequest, UnknownContainer, WrongState
 from pool.models import ContainerRecord, Priority, ResetLevel, ResetReason, State
-from pool.states import TRANSITIONS
+from pool.redaction import HIDDEN, redact
+from pool.states import IDLE_STATES, TRANSITIONS
 from pool.store import PoolStore, RequestSpec, check_pool_name
-
-#: A client process counts as alive for this long after its last sign of life.
-LIVENESS_S = 10.0
 
 _LONGEST_S = 86_400
 _LONGEST_REASON = 500
@@ -28,8 +28,20 @@ _MOST_RETRIES = 10
 _MOST_AT_ONCE = 1000
 
 
-#: Text for people: control characters would only serve to deceive whoever reads it in a log or a terminal.
-_Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+#: What nobody sees in a text, or what turns it round: control characters, separators of lines, soft hyphens, spaces
+#: without width, marks of direction, joiners, byte order marks, tags.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    "\U000e0000-\U000e0fff"
+)
+#: Text for people: what cannot be seen would only serve to deceive whoever reads it in a log or a terminal.
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=f"^[^{_UNSEEN}]+$")]
+#: It stands in paths of the HTTP API, where a dot at its beginning could mean the directory above.
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:~@-][A-Za-z0-9_.:~@-]{0,127}$")]
+#: A lease's ttl or longest life, and how long to wait, in seconds.
+Span = Annotated[float, Field(ge=0.1, le=_LONGEST_S, allow_inf_nan=False)]
+WaitSpan = Annotated[float, Field(ge=0, le=_LONGEST_S, allow_inf_nan=False)]
 
 
 class _Wish(BaseModel):
@@ -37,18 +49,19 @@ class _Wish(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    owner: _Text
-    label: _Text | None = None
-    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:~@-]{1,128}$")]
-    wait_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-    ttl_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None
-    timeout_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None
+    owner: Text
+    label: Text | None = None
+    request_id: RequestId
+    wait_s: WaitSpan
+    ttl_s: Span | None
+    timeout_s: Span | None
 
 
-_ALLOWED = {
+#: Name of a field → what it may be, in words.
+ALLOWED = {
     "owner": "use 1 to 200 printable characters that say who asks, such as a test run",
     "label": "use 1 to 200 printable characters that say what kind of work it is, or none for the owner's",
-    "request_id": "use 1 to 128 of A-Z, a-z, 0-9 and _ . : ~ @ -",
+    "request_id": "use 1 to 128 of A-Z, a-z, 0-9 and _ . : ~ @ -, not beginning with a dot",
     "wait_s": "use seconds from 0 (do not wait) to 86400",
     "ttl_s": "use seconds from 0.1 to 86400, or none for the pool's default",
     "timeout_s": "use seconds from 0.1 to 86400, or none for the pool's default",
@@ -80,7 +93,10 @@ def build_request(
         checked = _Wish.model_validate(wish)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        raise InvalidRequest(name, wish.get(name), _ALLOWED[name]) from None
+        raise InvalidRequest(name, wish.get(name), ALLOWED[name]) from None
+    for name, text in (("owner", checked.owner), ("label", checked.label), ("request_id", checked.request_id)):
+        if text and redact(text) != text:  # others see these, in events and tables
+            raise InvalidRequest(name, HIDDEN, "it has a token in it, which others would see")
     return RequestSpec(
         request_id=checked.request_id,
         token=secrets.token_urlsafe(24),
@@ -90,7 +106,6 @@ def build_request(
         wait_s=checked.wait_s,
         ttl_s=checked.ttl_s or 0.0,
         timeout_s=checked.timeout_s or 0.0,
-        liveness_s=LIVENESS_S,
         label=checked.label or "",
         metadata=_dump_metadata(metadata),
     )
@@ -179,7 +194,69 @@ def find_container(containers: tuple[ContainerRecord, ...], container_id: str) -
     raise UnknownContainer(f"there is no container {container_id!r}", hint=f"containers: {known}")
 
 
-async def request_quarantine(store: PoolStore, container_id: str, reason: str, *, force: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Whose wish something is, for the events and the audit.
+
+    Attributes:
+        by: Who wants it: user and host, or the name of an API token.
+        why: The reason, if one is given.
+    """
+
+    by: str = ""
+    why: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What events say of it."""
+        return {name: redact(value) for name, value in (("by", self.by), ("why", self.why)) if value}
+
+
+NOBODYS = Order()
+
+
+@asynccontextmanager
+async def _refusals_told(store: PoolStore, order: Order, what: str, container_id: str) -> AsyncIterator[None]:
+    """Have the pool's events say so when an operator is refused: who wanted what, and why it was not done."""
+    if order.why:
+        check_reason(order.why)
+    try:
+        yield
+    except (WrongState, UnknownContainer) as error:
+        told = {"action": what, **({"container": container_id} if container_id else {}), "error": error.message}
+        await store.tell("operator.refused", told | order.facts)
+        raise
+
+
+async def request_drain(store: PoolStore, container_id: str = "", *, order: Order = NOBODYS) -> None:
+    """Let a container, or without an id the whole pool, take no new lease until `request_resume`.
+
+    Raises:
+        UnknownPool, UnknownContainer: There is none.
+        InvalidRequest: The reason is none.
+    """
+    async with _refusals_told(store, order, "drain", container_id):
+        if container_id:
+            await store.drain_container(container_id, order.facts)
+            return
+        await store.status()  # tells a pool that is not known from one without leases
+        await store.drain(by="operator", facts=order.facts)
+
+
+async def request_resume(store: PoolStore, container_id: str = "", *, order: Order = NOBODYS) -> None:
+    """Lend a draining container, or without an id the draining pool, again.
+
+    Raises:
+        UnknownPool, UnknownContainer: There is none.
+        InvalidRequest: The reason is none.
+    """
+    async with _refusals_told(store, order, "resume", container_id):
+        await store.resume(container_id, order.facts)
+
+
+async def request_quarantine(
+    store: PoolStore, container_id: str, reason: str, *, force: bool = False, by: str = ""
+) -> None:
     """Take a container out of rotation and keep it as it is until `request_restore`.
 
     Args:
@@ -187,6 +264,7 @@ async def request_quarantine(store: PoolStore, container_id: str, reason: str, *
         container_id: Which one.
         reason: Why; it is shown, and kept.
         force: Even if it is leased: its holder loses it, and is told.
+        by: Who wants it.
 
     Raises:
         UnknownContainer: The pool has no such container.
@@ -194,6 +272,11 @@ async def request_quarantine(store: PoolStore, container_id: str, reason: str, *
         WrongState: It is leased, or quarantined already.
     """
     check_reason(reason)
+    async with _refusals_told(store, Order(by, reason), "quarantine", container_id):
+        await _quarantine(store, container_id, reason, force=force, by=by)
+
+
+async def _quarantine(store: PoolStore, container_id: str, reason: str, *, force: bool, by: str) -> None:
     for _ in range(_TRIES):
         record = find_container((await store.status()).containers, container_id)
         if record.state is State.ALLOCATED and not force:
@@ -204,37 +287,82 @@ async def request_quarantine(store: PoolStore, container_id: str, reason: str, *
         if State.QUARANTINED not in TRANSITIONS[record.state]:
             why = f": {record.note}" if record.note else ""
             raise WrongState(f"container {container_id!r} is {record.state} already{why}")
-        facts = {"reason": ResetReason.MANUAL.value, "note": reason}
-        if await store.transition(record, State.QUARANTINED, store=facts):
+        facts = {"reason": ResetReason.MANUAL.value, "note": redact(reason)}
+        if await store.transition(record, State.QUARANTINED, store=facts, facts=Order(by, reason).facts):
             return
     raise WrongState(f"container {container_id!r} changes its state all the time", hint="try again")
 
 
-async def request_restore(store: PoolStore, container_id: str) -> None:
+async def request_restore(store: PoolStore, container_id: str, *, order: Order = NOBODYS) -> None:
     """Have the manager recreate a quarantined container, verify it, and lend it again.
 
     Raises:
         UnknownContainer: The pool has no such container.
         WrongState: It is not quarantined.
+        InvalidRequest: The reason is none.
     """
-    record = find_container((await store.status()).containers, container_id)
-    if record.state is not State.QUARANTINED:
-        hint = "`poolctl reset` resets any that is free"
-        raise WrongState(f"container {container_id!r} is {record.state}, not quarantined", hint=hint)
-    await request_reset(store, container_id, ResetLevel.RECREATE)
+    async with _refusals_told(store, order, "restore", container_id):
+        record = find_container((await store.status()).containers, container_id)
+        if record.state is not State.QUARANTINED:
+            hint = "`poolctl reset` resets any that is free"
+            raise WrongState(f"container {container_id!r} is {record.state}, not quarantined", hint=hint)
+        await _reset(store, container_id, ResetLevel.RECREATE, order)
 
 
-async def request_reset(store: PoolStore, container_id: str, level: ResetLevel) -> None:
+async def request_pause(store: PoolStore, container_id: str, *, order: Order = NOBODYS) -> None:
+    """Have the manager freeze a free container until `request_unpause`.
+
+    It is drained, too, so that it is thawed for nobody who waits; no spare takes its place.
+
+    Raises:
+        UnknownContainer: The pool has no such container.
+        InvalidRequest: The reason is none.
+        WrongState: It is not free.
+    """
+    async with _refusals_told(store, order, "pause", container_id):
+        for _ in range(_TRIES):
+            record = find_container((await store.status()).containers, container_id)
+            if record.state not in (State.AVAILABLE, State.PAUSED):
+                raise WrongState(f"container {container_id!r} is {record.state}, not free", hint="wait until it is")
+            facts = {"reason": ResetReason.MANUAL.value}
+            if record.kept_frozen or await store.transition(record, State.PAUSED, store=facts, facts=order.facts):
+                await store.drain_container(container_id, order.facts)
+                return
+        raise WrongState(f"container {container_id!r} changes its state all the time", hint="try again")
+
+
+async def request_unpause(store: PoolStore, container_id: str, *, order: Order = NOBODYS) -> None:
+    """Put a paused container back into rotation; the manager thaws it, or leaves that to who asks for it.
+
+    Raises:
+        UnknownContainer: The pool has no such container.
+        InvalidRequest: The reason is none.
+        WrongState: It is not paused.
+    """
+    async with _refusals_told(store, order, "unpause", container_id):
+        record = find_container((await store.status()).containers, container_id)
+        if record.state is not State.PAUSED:
+            raise WrongState(f"container {container_id!r} is {record.state}, not paused")
+        await store.resume(container_id, order.facts)
+
+
+async def request_reset(store: PoolStore, container_id: str, level: ResetLevel, *, order: Order = NOBODYS) -> None:
     """Have the manager reset a container that nobody holds.
 
     Raises:
         UnknownContainer: The pool has no such container.
         WrongState: It is leased, or being reset already.
+        InvalidRequest: The reason is none.
     """
+    async with _refusals_told(store, order, "reset", container_id):
+        await _reset(store, container_id, level, order)
+
+
+async def _reset(store: PoolStore, container_id: str, level: ResetLevel, order: Order) -> None:
     record = find_container((await store.status()).containers, container_id)
     facts: dict[str, str | int] = {"reason": ResetReason.MANUAL.value, "level": int(level), "note": "", "failures": 0}
-    free = record.state in (State.AVAILABLE, State.PAUSED, State.UNHEALTHY, State.QUARANTINED, State.STOPPED)
-    if not free or not await store.transition(record, State.RESETTING, store=facts):
+    free = record.state in (*IDLE_STATES, State.PAUSED, State.UNHEALTHY, State.QUARANTINED, State.STOPPED)
+    if not free or not await store.transition(record, State.RESETTING, store=facts, facts=order.facts):
         holder = f" by {record.owner!r}" if record.owner else ""
         raise WrongState(
             f"container {container_id!r} is {record.state}{holder} and cannot be reset now",

@@ -9,6 +9,7 @@
     ├── RequirementsUnmet      no pool has containers as the request needs them
     ├── UnknownContainer       the pool has no container of this id
     ├── RequestConflict        the request id belongs to somebody else, or has already ended
+    ├── UnknownRequest         no pool knows a request of this id, or not any more
     ├── Refused                the pool takes no such request now
     │   ├── AcquireTimeout     nothing became free within ``wait_s``
     │   ├── NoneFit            every container that was granted was found unfit before its use
@@ -16,18 +17,30 @@
     │   ├── OwnerQueueFull     as many of the owner's requests wait as its limit allows
     │   ├── LeaseLimitReached  as many leases are open as the pool's limit allows
     │   ├── OwnerLeaseLimitReached  the owner holds as many leases as its limit allows
+    │   ├── TooManyConnections  as many connections of the lease are open as the gateway allows
     │   ├── Degraded           the pool is overloaded and takes no new request of low priority
-    │   └── PoolDraining       the pool takes no new request
+    │   ├── PoolDraining       the pool takes no new request
+    │   └── ShuttingDown       the server ends; what waits keeps its place for whoever asks another one soon
     ├── LeaseError
     │   ├── ExtensionDenied    the deadline was not moved: extensions used up, or beyond the longest lease
     │   ├── LeaseLost          the lease ended under its holder: expired, revoked, or its container died
     │   └── AlreadyReleased    the lease was given back before
+    ├── AccessDenied           who asks may not
+    │   ├── Unauthenticated    no token is given, or none that is valid
+    │   ├── Forbidden          the token is valid, but not for this
+    │   └── TooManyFailures    too many wrong tokens came from this address
+    ├── GatewayError           the gateway cannot pass a request on to the container
+    │   ├── GatewayOff         the pool's containers are not reached through the gateway
+    │   ├── GatewayUnknown     they are reached through it only, and nobody said where it is
+    │   ├── PortUnknown        the container has no such port
+    │   ├── TargetUnreachable  nobody listens in the container, or what it sent is no answer
+    │   └── TargetTimeout      the container did not accept a connection in time
     ├── WrongState             the container is not in a state that allows this
     ├── ForbiddenTransition    no such move in the table of states; a bug in the caller
     ├── ClientClosed           the client was closed, or the process forked after it connected
     ├── StoreError
-    │   ├── StoreUnavailable   nobody answers at the Redis URL
-    │   └── StoreUnsupported   the server cannot run the pool's commands (too old, or without Lua)
+    │   ├── StoreUnavailable   nobody answers at the URL, neither Redis nor a manager
+    │   └── StoreUnsupported   the server cannot run the pool's commands (too old, without Lua), or is none of ours
     └── EngineError            the container engine failed
         ├── EngineUnavailable  the engine does not answer
         ├── EngineTooOld       the engine's API is older than the pool needs
@@ -114,6 +127,12 @@ class RequestConflict(PoolError):
     code = "request_conflict"
 
 
+class UnknownRequest(PoolError):
+    """No pool knows a request of this id, or not any more."""
+
+    code = "request_unknown"
+
+
 class Refused(PoolError):
     """The pool takes no such request now; ``retry_after_s`` says when asking again makes sense."""
 
@@ -160,6 +179,12 @@ class OwnerLeaseLimitReached(Refused):
     code = "owner_lease_limit_reached"
 
 
+class TooManyConnections(Refused):
+    """As many connections of the lease are open as the pool's ``gateway.connections`` allows."""
+
+    code = "too_many_connections"
+
+
 class Degraded(Refused):
     """The pool is overloaded and takes no new request of low priority."""
 
@@ -170,6 +195,12 @@ class PoolDraining(Refused):
     """The pool is being drained and takes no new request."""
 
     code = "pool_draining"
+
+
+class ShuttingDown(Refused):
+    """The server ends; what waits keeps its place in the queue for whoever asks another server soon."""
+
+    code = "shutting_down"
 
 
 class LeaseError(PoolError):
@@ -194,6 +225,70 @@ class AlreadyReleased(LeaseError):
     """The lease was given back before; whoever holds the container now is unharmed."""
 
     code = "lease_already_released"
+
+
+class AccessDenied(PoolError):
+    """Who asks may not."""
+
+    code = "access_denied"
+
+
+class Unauthenticated(AccessDenied):
+    """No token is given, or none that is valid: unknown, expired, revoked or malformed; which of them is not told."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AccessDenied):
+    """The token is valid, but not for this."""
+
+    code = "forbidden"
+
+
+class TooManyFailures(AccessDenied):
+    """Too many wrong tokens came from this address; ``retry_after_s`` says when it is listened to again."""
+
+    code = "too_many_failures"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 60.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class GatewayError(PoolError):
+    """The gateway cannot pass a request on to the container."""
+
+    code = "gateway_error"
+
+
+class GatewayOff(GatewayError):
+    """The pool's containers are not reached through the gateway: its ``access`` is ``direct``."""
+
+    code = "gateway_off"
+
+
+class GatewayUnknown(GatewayError):
+    """The pool's containers are reached through the gateway only, and no manager said where that is."""
+
+    code = "gateway_unknown"
+
+
+class PortUnknown(GatewayError):
+    """The container has no such port in its configuration."""
+
+    code = "port_unknown"
+
+
+class TargetUnreachable(GatewayError):
+    """Nobody listens in the container, or what it sent is no answer."""
+
+    code = "target_unreachable"
+
+
+class TargetTimeout(GatewayError):
+    """The container did not accept a connection in time."""
+
+    code = "target_timeout"
 
 
 class WrongState(PoolError):
@@ -221,13 +316,13 @@ class StoreError(PoolError):
 
 
 class StoreUnavailable(StoreError):
-    """Nobody answers at the Redis URL."""
+    """Nobody answers at the URL: neither Redis nor a manager's HTTP server."""
 
     code = "store_unavailable"
 
 
 class StoreUnsupported(StoreError):
-    """The server cannot run the pool's commands: older than 6.2, or without Lua."""
+    """The server cannot run the pool's commands: older than 6.2, or without Lua, or none of the pool."""
 
     code = "store_unsupported"
 

@@ -9,7 +9,10 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from pool.errors import InvalidRequest
+from pool.leases import LeaseRef as LeaseRef  # noqa: PLC0414 - what speaks of leases finds it here
 from pool.observed import Condition, Sample
+from pool.reach import GatewayRules as GatewayRules  # noqa: PLC0414 - what speaks of containers finds them here
+from pool.reach import HandOutCheck as HandOutCheck  # noqa: PLC0414 - likewise
 
 
 class Priority(IntEnum):
@@ -50,6 +53,7 @@ class State(StrEnum):
     AVAILABLE = "available"
     ALLOCATED = "allocated"
     PAUSED = "paused"
+    SPARE = "spare"
     CLEANING = "cleaning"
     RESETTING = "resetting"
     UNHEALTHY = "unhealthy"
@@ -127,39 +131,19 @@ def rfc3339(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class HandOutCheck:
-    """What a client asks a container between the grant and its use.
-
-    Attributes:
-        kind: ``tcp`` or ``http``.
-        port: The published port.
-        path: What to GET.
-        status: Answers that mean fit.
-        headers: To send; they may hold secrets.
-        timeout_s: How long the container may take.
-    """
-
-    kind: str
-    port: int
-    timeout_s: float
-    path: str = "/"
-    status: tuple[int, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class ContainerInfo:
     """What a client needs to reach a container.
 
     Attributes:
         id: Stable id within the deployment, such as ``playwright-1``.
         name: The engine's name for the container.
-        host: Address under which the published ports are reachable.
-        ports: Container port → published port.
+        host: Address under which the published ports are reachable; where nothing is published, the container's own.
+        ports: Container port → published port, or the same port where nothing is published.
         labels: The labels that the configuration gives the container.
-        url: Base URL of the container's first port.
+        url: Base URL of the container's first port; empty where nothing is published.
         generation: Rises by one each time the container behind the id is recreated.
         hand_out: What to ask it before it is used; None for nothing.
+        gateway: How the gateway passes requests on to it; None where it does not.
     """
 
     id: str
@@ -170,6 +154,7 @@ class ContainerInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
     generation: int = 1
     hand_out: HandOutCheck | None = None
+    gateway: GatewayRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +169,8 @@ class LeaseData:
         waited_s: From the request to the grant.
         extensions_used: How often the deadline was moved.
         metadata: What the request said about itself.
+        gateway_url: Base URL of the container through the gateway; a secret, since the token is in it. Empty where
+            there is no gateway, or nobody said where.
     """
 
     pool: str
@@ -200,16 +187,22 @@ class LeaseData:
     waited_s: float
     extensions_used: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    gateway_url: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
-        """Base URL of the leased container."""
-        return self.container.url
+        """Base URL of the leased container: its own, or the gateway's where it publishes nothing."""
+        return self.container.url or self.gateway_url
+
+    @property
+    def proof(self) -> LeaseRef:
+        """What proves that the lease is held."""
+        return LeaseRef(self.pool, self.request_id, self.fence, self.token)
 
     @property
     def ref(self) -> str:
         """The lease as one secret string that `LeaseRef.parse` reads back."""
-        return str(LeaseRef(self.pool, self.request_id, self.fence, self.token))
+        return str(self.proof)
 
     def to_json(self) -> dict[str, Any]:
         """Return the lease as plain JSON types, token included."""
@@ -226,6 +219,7 @@ class LeaseData:
                 "generation": container.generation,
             },
             "url": self.url,
+            "gateway_url": self.gateway_url or None,
             "owner": self.owner,
             "priority": self.priority.label,
             "fence": self.fence,
@@ -239,31 +233,6 @@ class LeaseData:
             "extensions_used": self.extensions_used,
             "metadata": dict(self.metadata),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRef:
-    """The part of a lease that its holder proves it with."""
-
-    pool: str
-    request_id: str
-    fence: int
-    token: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.pool}/{self.request_id}/{self.fence}/{self.token}"
-
-    @classmethod
-    def parse(cls, text: str) -> LeaseRef:
-        """Read what `str` wrote.
-
-        Raises:
-            InvalidRequest: The text is not a lease reference.
-        """
-        parts = text.strip().split("/")
-        if len(parts) != 4 or not all(parts) or not parts[2].isdecimal():
-            raise InvalidRequest("lease", "…", "give the `ref` that acquire printed: pool/request/fence/token")
-        return cls(parts[0], parts[1], int(parts[2]), parts[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +303,11 @@ class ContainerRecord:
         """The container's stable id."""
         return self.info.id
 
+    @property
+    def kept_frozen(self) -> bool:
+        """Whether an operator wants it frozen, whoever waits."""
+        return self.state is State.PAUSED and self.draining and self.reason is ResetReason.MANUAL
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
@@ -371,6 +345,7 @@ class PoolStatus:
         mean_held_s: Moving average of how long leases last; None before the first.
         degraded: Why the pool takes less than it does otherwise; empty while it is normal.
         deployment: Whose configuration opened it last.
+        rotation: How many places the rotation has, where further containers stand by as spares; None where none do.
         mean_reset_s: Moving average from a release until the container is available; None before the first.
     """
 
@@ -386,6 +361,12 @@ class PoolStatus:
     facts: PoolFacts = PoolFacts()
     degraded: str = ""
     deployment: str = ""
+    rotation: int | None = None
+
+    @property
+    def places(self) -> int:
+        """How many containers can be lent at the same time."""
+        return min(len(self.containers), self.rotation or len(self.containers))
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""

@@ -7,7 +7,7 @@ tests holds them to the same behaviour. Every call has a deadline and raises onl
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -48,6 +48,7 @@ __all__ = [
     "Runtime",
     "ShellSession",
     "Stats",
+    "newest",
 ]
 
 
@@ -70,6 +71,7 @@ class EngineContainer:
     Attributes:
         ref: The engine's own id; every other call of the port takes it.
         ports: Container port → published port; empty while the container does not run, and where it joins another.
+        address: Where its network reaches it; empty while it does not run, where it has none, where it joins another.
         started_at: The engine's time stamp of the last start, as text; changes with every restart.
         joins: The container whose network it shares; empty for one of its own.
     """
@@ -83,6 +85,7 @@ class EngineContainer:
     oom_killed: bool = False
     started_at: str = ""
     joins: str = ""
+    address: str = ""
 
     @property
     def running(self) -> bool:
@@ -126,6 +129,11 @@ class EngineContainer:
         """Which container of its slot this is, counted from 1; 0 where its labels do not say."""
         text = self.labels.get(LABEL_GENERATION, "")
         return int(text) if text.isdecimal() else 0
+
+
+def newest(containers: Iterable[EngineContainer], container_id: str) -> EngineContainer | None:
+    """Return the container of a slot, its last generation where an attempt that failed half-way left another one."""
+    return max((made for made in containers if made.id == container_id), key=lambda made: made.generation, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +360,9 @@ class Runtime(Protocol):
 
     async def logs(self, ref: str, *, tail: int = 200) -> str:
         """Return the last lines that the container's first process wrote."""
+
+    def follow_logs(self, ref: str, *, tail: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield what it wrote, the last so many lines or all, and what it writes, until the container ends."""
 
     async def describe(self, ref: str) -> Mapping[str, Any]:
         """Return all that the engine knows of a container, as JSON types, the values of environment variables hidden.

@@ -15,7 +15,7 @@ from pool.store import PoolStore
 #: How much earlier than its limit a container may be due: not all at once, though all were created at once.
 _JITTER = 0.2
 _AFTER_LEASES = (ResetReason.ON_RELEASE, ResetReason.ON_EXPIRY)
-_IN_ROTATION = (State.AVAILABLE, State.ALLOCATED, State.CLEANING)
+_SERVING = (State.AVAILABLE, State.SPARE, State.ALLOCATED, State.CLEANING)
 
 
 def early(container_id: str, generation: int) -> float:
@@ -60,7 +60,7 @@ def affordable(status: PoolStatus, container_id: str, recycling: Collection[str]
     others = [
         record
         for record in status.containers
-        if record.id not in (container_id, *recycling) and record.state in _IN_ROTATION
+        if record.id not in (container_id, *recycling) and record.state in _SERVING and not record.draining
     ]
     return bool(others) or not status.queue
 

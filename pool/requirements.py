@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pool.errors import InvalidRequest, RequirementsUnmet, UnknownPool
 from pool.models import PoolFacts, PoolStatus, State
 from pool.store import Connection, PoolStore, pool_names
+from pool.store.refusals import too_many
 from pool.waiting import queue
 
 _ALLOWED = "use min_memory_mb and max_cpu_percent with a number above 0, and labels with a mapping of texts"
@@ -65,8 +66,16 @@ class Requirements(BaseModel):
         return lacks
 
 
-async def route(connection: Connection, pool: str | None, requirements: Requirements) -> str:
+async def route(
+    connection: Connection, pool: str | None, requirements: Requirements, *, among: Container[str] | None = None
+) -> str:
     """Return the pool for a request: the one that is named, or the one that fits and serves soonest.
+
+    Args:
+        connection: Where the pools are.
+        pool: The named one.
+        requirements: What its containers must have.
+        among: The pools to choose from; all of them when None.
 
     Raises:
         RequirementsUnmet: No pool can ever serve it; says of each what it lacks.
@@ -75,7 +84,17 @@ async def route(connection: Connection, pool: str | None, requirements: Requirem
     if pool is not None:
         statuses = [await PoolStore(connection, pool).status()]
     else:
-        statuses = [status for name in await pool_names(connection) if (status := await _status(connection, name))]
+        names = [name for name in await pool_names(connection) if among is None or name in among]
+        statuses = [status for name in names if (status := await _status(connection, name))]
+    return choose(statuses, requirements)
+
+
+def choose(statuses: Sequence[PoolStatus], requirements: Requirements) -> str:
+    """Return the pool that fits and serves soonest.
+
+    Raises:
+        RequirementsUnmet: No pool can ever serve it; says of each what it lacks.
+    """
     fitting = [status for status in statuses if not requirements.unmet(status.facts)]
     if fitting:
         return min(fitting, key=_wait_s).pool
@@ -95,12 +114,9 @@ async def check_sizes(connection: Connection, counts: Mapping[str, int]) -> None
     """
     statuses = await asyncio.gather(*(PoolStore(connection, pool).status() for pool in counts))
     for status in statuses:
-        there, wanted = len(status.containers), counts[status.pool]
+        there, wanted = status.places, counts[status.pool]
         if wanted > there:
-            raise RequirementsUnmet(
-                f"pool {status.pool!r} has {there} containers; {wanted} of them can never be had at once",
-                hint="ask for fewer, or make the pool larger",
-            )
+            raise too_many(status.pool, there, wanted)
 
 
 async def _status(connection: Connection, pool: str) -> PoolStatus | None:
@@ -115,4 +131,4 @@ def _wait_s(status: PoolStatus) -> tuple[int, float]:
     """Order pools by whether a container is free, then by how long the queue will last."""
     waits = [entry.estimated_wait_s or 0.0 for entry in queue(status)]
     busy = sum(record.state is State.ALLOCATED for record in status.containers)
-    return (0 if status.count(State.AVAILABLE) else 1, max(waits, default=0.0) + busy / max(len(status.containers), 1))
+    return (0 if status.count(State.AVAILABLE) else 1, max(waits, default=0.0) + busy / max(status.places, 1))

@@ -18,6 +18,7 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
     {
         State.STARTING: {
             State.AVAILABLE: "healthy",
+            State.SPARE: "healthy, but no place is free",
             State.RESETTING: "failed to start",
             State.UNHEALTHY: "died",
             State.QUARANTINED: "failed too often",
@@ -25,6 +26,7 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
         State.AVAILABLE: {
             State.ALLOCATED: "acquire",
             State.PAUSED: "frozen while idle",
+            State.SPARE: "draining, or fewer places",
             State.RESETTING: "by hand, or preventive",
             State.UNHEALTHY: "dead, or failing",
             State.QUARANTINED: "by hand",
@@ -33,25 +35,37 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
         },
         State.PAUSED: {
             State.AVAILABLE: "thawed",
+            State.PAUSED: "kept frozen, by hand",
+            State.SPARE: "thawed, but no place is free",
             State.RESETTING: "by hand",
             State.UNHEALTHY: "dead",
             State.QUARANTINED: "by hand",
         },
+        State.SPARE: {
+            State.AVAILABLE: "takes a place",
+            State.RESETTING: "by hand, or preventive",
+            State.UNHEALTHY: "dead, or failing",
+            State.QUARANTINED: "by hand",
+            State.STOPPED: "by hand",
+        },
         State.ALLOCATED: {
             State.CLEANING: "release",
             State.AVAILABLE: "release without reset, or never confirmed",
+            State.SPARE: "the same, but no place is free",
             State.RESETTING: "expired",
             State.UNHEALTHY: "dead",
             State.QUARANTINED: "by hand, and by force",
         },
         State.CLEANING: {
             State.AVAILABLE: "verified clean",
+            State.SPARE: "verified clean, but no place is free",
             State.RESETTING: "not clean, next level",
             State.UNHEALTHY: "dead",
             State.QUARANTINED: "failed too often",
         },
         State.RESETTING: {
             State.AVAILABLE: "verified clean",
+            State.SPARE: "verified clean, but no place is free",
             State.RESETTING: "not clean, next level",
             State.UNHEALTHY: "dead",
             State.QUARANTINED: "failed too often",
@@ -68,6 +82,10 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
 
 #: States in which a container waits for its manager to do something.
 WORK_STATES = frozenset({State.STARTING, State.CLEANING, State.RESETTING, State.UNHEALTHY})
+#: States in which a container has one of its pool's places; `lua/_common.lua` has the same table.
+ROTATION = frozenset({State.AVAILABLE, State.ALLOCATED, State.PAUSED, State.CLEANING})
+#: States in which a container runs and nobody holds it.
+IDLE_STATES = frozenset({State.AVAILABLE, State.SPARE})
 
 #: Moves that need more than a change of state: a lease is written, or it ends and somebody else is served.
 MOVES_OF_COMMANDS = MappingProxyType(
@@ -79,12 +97,23 @@ MOVES_OF_COMMANDS = MappingProxyType(
 )
 
 
+#: Moves that follow from how many places there are: whatever becomes available may find none, and waits for one.
+MOVES_OF_SPARES = frozenset(
+    [(old, State.SPARE) for old, news in TRANSITIONS.items() if State.SPARE in news] + [(State.SPARE, State.AVAILABLE)]
+)
+
+
 def check_transition(old: State, new: State) -> None:
     """Refuse a move that the table of states does not have, or that is a command's own.
 
     Raises:
-        ForbiddenTransition: The move is not in `TRANSITIONS`, or only `acquire` or `release` makes it.
+        ForbiddenTransition: The move is not in `TRANSITIONS`, or only a command makes it.
     """
+    if (old, new) in MOVES_OF_SPARES:
+        raise ForbiddenTransition(
+            f"only the pool itself takes a container from {old} to {new}",
+            hint="whatever becomes available stands by as a spare while no place is free, and takes the next one",
+        )
     if command := MOVES_OF_COMMANDS.get((old, new)):
         raise ForbiddenTransition(f"only {command} takes a container from {old} to {new}", hint=f"use {command}")
     if new not in TRANSITIONS[old]:

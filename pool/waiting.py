@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from pool.errors import RequestConflict
 from pool.models import ContainerRecord, PoolStatus, Priority, State, WaitingRequest
+from pool.states import IDLE_STATES, ROTATION
 
 #: Assumed before the pool has seen a lease or a reset, in seconds.
 _FIRST_HELD_S = 30.0
 _FIRST_RESET_S = 1.0
-_OUT_OF_ROTATION = frozenset({State.QUARANTINED, State.STOPPED})
+_FREE = frozenset({*IDLE_STATES, State.PAUSED})
+_NOT_COMING = frozenset({State.QUARANTINED, State.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def queue(status: PoolStatus) -> list[QueueEntry]:
     """
     held = status.mean_held_s or _FIRST_HELD_S
     reset = status.mean_reset_s or _FIRST_RESET_S
-    free = [_free_in_s(record, status.at, held, reset) for record in status.containers if _in_rotation(record)]
+    free = _free_in_s(status, held, reset)
     heapq.heapify(free)
     entries = []
     for request in status.queue:
@@ -69,13 +71,17 @@ def explain(status: PoolStatus, request_id: str) -> str:
     return f"{entry.waits_for}; its turn should come {soon}."
 
 
-def _in_rotation(record: ContainerRecord) -> bool:
-    """Whether a container will come to those who wait."""
-    return record.state not in _OUT_OF_ROTATION and not record.draining
+def _free_in_s(status: PoolStatus, held: float, reset: float) -> list[float]:
+    """Return when each container comes to those who wait: that has a place, or will be the first to get one."""
+    due = [record for record in status.containers if record.state not in _NOT_COMING and not record.draining]
+    within = [_next_free_in_s(record, status.at, held, reset) for record in due if record.state in ROTATION]
+    coming = sorted(_next_free_in_s(record, status.at, held, reset) for record in due if record.state not in ROTATION)
+    taken = sum(record.state in ROTATION for record in status.containers)
+    return within + coming[: max(status.places - taken, 0)]
 
 
-def _free_in_s(record: ContainerRecord, now: float, held: float, reset: float) -> float:
-    if record.state in (State.AVAILABLE, State.PAUSED):
+def _next_free_in_s(record: ContainerRecord, now: float, held: float, reset: float) -> float:
+    if record.state in _FREE:
         return 0.0
     spent = now - record.since
     if record.state is not State.ALLOCATED:
@@ -90,7 +96,7 @@ def _does(record: ContainerRecord) -> str:
     """Say what a container does, for somebody who waits for it."""
     if record.state is State.ALLOCATED:
         return "leased"
-    return "draining" if record.draining and record.state in (State.AVAILABLE, State.PAUSED) else record.state
+    return "draining" if record.draining and record.state in _FREE else record.state
 
 
 def _obstacles(status: PoolStatus, request: WaitingRequest) -> str:

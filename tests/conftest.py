@@ -1,16 +1,18 @@
-"""A private real server for each test session, started the way the pool starts its own; a state directory, too."""
+"""A private real server for each test session, started the way the pool starts its own; a state directory, too;
+`poolctl` on both."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from pool.embedded import ensure_server, stop_server
+from tests.poolctl import Poolctl
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +39,9 @@ def redis_url() -> Iterator[str]:
     finally:
         stop_server(state_dir)
         shutil.rmtree(state_dir, ignore_errors=True)
+
+
+@pytest.fixture
+async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
+    async with Poolctl(redis_url, tmp_path) as runner:
+        yield runner

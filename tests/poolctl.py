@@ -6,17 +6,16 @@ import asyncio
 import os
 import signal
 import sys
-import uuid
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pool.models import ContainerRecord, LeaseData
-from pool.store import Connection, Grant, PoolStore
-from tests.support import add_available, eventually, settings, wish
+from pool.store import Grant, PoolStore
+from tests.support import eventually, open_pool, wish
 
 #: A test run in the background may ignore these, and what it starts would inherit that.
 _DEFAULT_SIGNALS = ("env", "--default-signal=INT,QUIT,HUP,TERM,USR1")
@@ -82,18 +81,9 @@ class Poolctl:
         return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
-@asynccontextmanager
-async def one_container(redis_url: str) -> AsyncIterator[PoolStore]:
+def one_container(redis_url: str) -> AbstractAsyncContextManager[PoolStore]:
     """An open pool of one container on a real server, with short lives and without a manager."""
-    connection = Connection(redis_url)
-    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
-    await store.open(settings(ttl_s=2, claim_ttl_s=1), "first")
-    await add_available(store, "a")
-    try:
-        yield store
-    finally:
-        await store.forget()
-        await connection.close()
+    return open_pool(redis_url, "a", ttl_s=2, claim_ttl_s=1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -135,12 +136,22 @@ class RuntimeContract:
 
         assert (holder.id, holder.holds, holder.joins) == ("", "box-1", "")
         assert (started.id, started.holds, started.joins) == ("box-2", "", holder.ref)
+        assert (box.address, started.address) == ("", "")
         assert holder.ports[3000] > 0
         assert started.ports == {}
         with pytest.raises(EngineError, match="network"):
             await runtime.restart(box.ref, grace_s=0)
         await runtime.start(holder.ref)
         assert (await runtime.restart(box.ref, grace_s=0)).running
+
+    async def test_a_container_has_an_address_while_it_runs(self, runtime: Runtime, make_spec: MakeSpec) -> None:
+        created = await runtime.create(replace(make_spec("box-1", port=0), ports={}))
+        started = await runtime.start(created.ref)
+        await runtime.stop(created.ref, grace_s=0)
+
+        assert created.address == ""
+        assert ip_address(started.address)
+        assert (started.ports, (await runtime.inspect(created.ref)).address) == ({}, "")
 
     async def test_nobody_joins_a_container_that_is_gone(
         self, runtime: Runtime, make_spec: MakeSpec, box: EngineContainer

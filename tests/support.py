@@ -8,6 +8,9 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from pool.client import AsyncClient
+from pool.client.direct import Direct
+from pool.client.keeping import Keeper
 from pool.config import Config, PoolOptions
 from pool.models import ContainerInfo, Priority, State
 from pool.ports import ExecResult
@@ -28,9 +31,10 @@ class Clock:
 
 
 def settings(**limits: object) -> PoolSettings:
-    """The settings of a pool with these limits; `aging_s` and `on_release` may be among them."""
+    """The settings of a pool with these limits; `size`, `spares`, `aging_s` and `on_release` may be among them."""
     options = {
-        "size": 1,
+        "size": limits.pop("size", 1),
+        "spares": limits.pop("spares", 0),
         "container": {"image": "i"},
         "health": {"tcp": None},
         "aging_s": limits.pop("aging_s", None),
@@ -76,6 +80,13 @@ async def open_pool(redis_url: str, *container_ids: str, **limits: object) -> As
     finally:
         await store.forget()
         await connection.close()
+
+
+def keeper_of(client: AsyncClient) -> Keeper:
+    """What a client on Redis waits for and holds."""
+    backend = client._open()
+    assert isinstance(backend, Direct)
+    return backend.keeper
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, deadline_s: float = 10.0) -> None:

@@ -44,7 +44,7 @@ async def _measure(url: str, rounds: int, tell: Tell) -> list[Row]:
     connection = Connection(url)
     try:
         await connection.check()
-        floor = _Floor(connection)
+        floor = Floor(connection)
         await floor.load()
         tell("acquire and release")
         rows = await _acquire_release(url, connection, floor, rounds)
@@ -60,7 +60,7 @@ async def _measure(url: str, rounds: int, tell: Tell) -> list[Row]:
         await connection.close()
 
 
-class _Floor:
+class Floor:
     """The least a command costs in the client library: a script that does nothing, on a connection like the pool's."""
 
     def __init__(self, connection: Connection) -> None:
@@ -68,17 +68,19 @@ class _Floor:
         self._sha = ""
 
     async def load(self) -> None:
+        """Make the script known to the server."""
         async with self._connection.plain() as redis:
             self._sha = str(await redis.script_load("return 1"))
 
     async def measure_ms(self) -> float:
+        """Run it once; returns how long that took."""
         async with self._connection.plain() as redis:
             begun = time.perf_counter()
             await Redis.evalsha(redis, self._sha, 0)  # the library's own way, not the pool's shorter one
             return (time.perf_counter() - begun) * 1e3
 
 
-async def _acquire_release(url: str, connection: Connection, floor: _Floor, rounds: int) -> list[Row]:
+async def _acquire_release(url: str, connection: Connection, floor: Floor, rounds: int) -> list[Row]:
     warm_up = max(rounds // 20, 1)
     floors, acquires, releases = [], [], []
     async with fake_pool(connection, 1) as store, AsyncClient(url) as client:
@@ -100,7 +102,7 @@ async def _acquire_release(url: str, connection: Connection, floor: _Floor, roun
     ]
 
 
-async def _cycles(url: str, connection: Connection, floor: _Floor, rounds: int, lanes: int) -> Row:
+async def _cycles(url: str, connection: Connection, floor: Floor, rounds: int, lanes: int) -> Row:
     """Compare rates of acquire + release with those of two bare scripts, batch by batch."""
     each = max(rounds // _BATCHES // lanes, 1)
     async with fake_pool(connection, lanes) as store, AsyncClient(url) as client:

@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack
 
 from pool.bench.rows import Goal, Row, p50, timed
 from pool.bench.site import Poolless, Site, managed, sample_config
-from pool.bench.stage import partner, server
+from pool.bench.stage import fake_pool, partner, server
 from pool.client import AsyncClient, AsyncLease
 from pool.config import DockerOptions
 from pool.errors import PoolError
-from pool.models import Outcome
+from pool.models import Outcome, State
 from pool.ports import ShellSession
 from pool.reset.recipe import STAGES
 from pool.runtimes import DockerRuntime
@@ -61,6 +61,7 @@ async def _measure(url: str, rounds: int, tell: Tell) -> list[Row]:
             stack.push_async_callback(poolless.end)
             await poolless.begin()
             times = await _resets(site, poolless, rounds, tell)
+        times["swap"] = await _swaps(connection, url, rounds)
         tell("acquire beside health checks")
         return [*_rows(times), await _beside_checks(url, rounds)]
     finally:
@@ -124,6 +125,29 @@ async def _techniques(site: Site, times: Times) -> None:
     times["changes"].append(await _timed(lambda: site.runtime.changes(ref)))
 
 
+async def _swaps(connection: Connection, url: str, rounds: int) -> list[float]:
+    """Take the only lent container out of rotation while somebody waits, until that one has the spare instead."""
+    times = []
+    async with fake_pool(connection, 1, spares=1) as store, AsyncClient(url) as client:
+        lease = await client.acquire(store.pool)
+        for _ in range(rounds):
+            out = await store.container(lease.container.id)
+            if out is None:
+                raise PoolError(f"the benchmark's container {lease.container.id} is gone")
+            waiting = asyncio.create_task(client.acquire(store.pool, wait_s=10))
+            while not (await store.status()).queue:
+                continue
+            begun = time.perf_counter()
+            await store.transition(out, State.RESETTING)
+            lease = await waiting
+            times.append((time.perf_counter() - begun) * 1e3)
+            out = await store.container(out.id)
+            if out is not None:
+                await store.transition(out, State.AVAILABLE)
+        await lease.release()
+    return times
+
+
 async def _nothing(shell: ShellSession) -> None:
     await shell.run(":", deadline_s=10)
 
@@ -145,6 +169,7 @@ def _rows(times: Times) -> list[Row]:
         timed("medium reset", times["medium"], fresh),
         timed("hard reset", times["hard"], restart),
         timed("recreation", times["recreate"], fresh),
+        timed("swap with a spare: out of rotation → the next one has it", times["swap"]),
         *(timed(f"soft, stage {name}", times[f"stage {name}"]) for name in STAGES),
         timed("soft, verification from outside", times["verification"]),
         timed("a script that does nothing, in an open shell", times["shell"], execution),

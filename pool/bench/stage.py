@@ -44,11 +44,12 @@ def server(url: str | None) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def fake_pool(connection: Connection, size: int) -> AsyncIterator[PoolStore]:
+async def fake_pool(connection: Connection, size: int, *, spares: int = 0) -> AsyncIterator[PoolStore]:
     """Open a pool of containers that only Redis knows of; releasing one hands it over at once, without a reset."""
     options = PoolOptions.model_validate(
         {
             "size": size,
+            "spares": spares,
             "container": {"image": "none"},
             "health": {"tcp": None},
             "reset": {"on_release": "none"},
@@ -58,7 +59,7 @@ async def fake_pool(connection: Connection, size: int) -> AsyncIterator[PoolStor
     store = PoolStore(connection, f"bench-{secrets.token_hex(4)}")
     await store.open(PoolSettings.of(options), secrets.token_hex(4))
     try:
-        for number in range(1, size + 1):
+        for number in range(1, size + spares + 1):
             name = f"{store.pool}-{number}"
             info = ContainerInfo(name, name, "127.0.0.1", {3000: 3000 + number}, f"http://127.0.0.1:{3000 + number}")
             await store.transition(await store.register(info, spec="none"), State.AVAILABLE)

@@ -12,7 +12,24 @@ from typing import Annotated, Any
 import typer
 
 from pool import __version__
-from pool.cli import bench, config, containers, evidence, gc, leases, queue, run, serve, status
+from pool.cli import (
+    audit,
+    bench,
+    config,
+    containers,
+    doctor,
+    events,
+    evidence,
+    gc,
+    leases,
+    logs,
+    queue,
+    run,
+    serve,
+    status,
+    token,
+    top,
+)
 from pool.cli.exits import MEANING, Commands
 from pool.cli.options import RootUrl
 
@@ -71,7 +88,9 @@ _add(
     run.run,
     "run -- pytest tests/e2e",
     "run --pool browsers --priority critical --wait 120 -- npx playwright test",
-    """run -- sh -c 'curl "$POOL_CONTAINER_URL"'""",
+    """run --shell 'curl "$POOL_CONTAINER_URL"'""",
+    "run --many browsers=2 --many mail=1 -- pytest -n 2 tests/e2e",
+    "run --shell   # a shell of your own, with a container",
     context_settings={"allow_interspersed_args": False},  # options after the command are the command's
 )
 _add(
@@ -89,9 +108,27 @@ _add(
     "release browsers/4f0c…/1790000000000000/x7Qd…",
 )
 _add(app, leases.extend, 'extend --by 60 --reason "slow backend"   # the lease in $POOL_LEASE')
-_add(app, queue.queue, "queue browsers", "queue browsers --explain 4f0c…", "queue --json")
+_add(app, top.top, "top", "top browsers --once", "top --json")
+_add(
+    app,
+    queue.queue,
+    "queue browsers",
+    "queue browsers --watch",
+    "queue browsers --explain 4f0c…",
+    "queue --json",
+)
 _add(app, status.status, "status", "status browsers --watch", "status --json")
 _add(app, status.reset, "reset browsers-1", "reset browsers-2 --level recreate --wait")
+_add(
+    app,
+    events.events,
+    "events",
+    "events -f",
+    "events browsers --since 10m --type 'lease.*'",
+    "events --container browsers-1 --json",
+)
+_add(app, logs.logs, "logs browsers-1", "logs browsers-1 -f --tail 20")
+_add(app, doctor.doctor, "doctor", "doctor config/pool.yaml", "doctor --json")
 _add(app, serve.demo, "demo", "demo --json")
 
 _add(app, containers.quarantine, 'quarantine browsers-1 --reason "a look at the leak"')
@@ -112,8 +149,29 @@ _add(_evidence, evidence.show, "evidence show 20261121T081523")
 _add(_evidence, evidence.get, "evidence get 20261121T081523 ./bundles")
 app.add_typer(_evidence, name="evidence", epilog=_examples("evidence list", "evidence show 20261121T081523"))
 
+_token = typer.Typer(no_args_is_help=True, help="Say who may use the HTTP API.")
+_add(_token, token.create, "token create ci --owner ci --max-leases 4", "token create alice --role operator --json")
+_add(_token, token.list_, "token list", "token list --json", name="list")
+_add(_token, token.revoke, 'token revoke ci --reason "it was in a log"')
+app.add_typer(_token, name="token", epilog=_examples("token create ci --owner ci", "token list", "token revoke ci"))
+
+_audit = typer.Typer(invoke_without_command=True, callback=audit.audit)
+_add(
+    _audit,
+    audit.verify,
+    "audit verify",
+    "audit verify --file audit.jsonl",
+    "audit verify --pool browsers --anchor 4711:9f3c…",
+)
+app.add_typer(
+    _audit,
+    name="audit",
+    epilog=_examples("audit --pool browsers --since 1h", "audit --who 'ci/*' --json", "audit -f", "audit verify"),
+)
+
 _bench = typer.Typer(no_args_is_help=True, help="Measure how fast the pool is, beside bare Redis and a bare engine.")
 _add(_bench, bench.allocation, "bench allocation", "bench allocation --rounds 200 --json")
+_add(_bench, bench.http, "bench http", "bench http --rounds 200 --json")
 _add(_bench, bench.reset, "bench reset", "bench reset --rounds 20 --json")
 app.add_typer(_bench, name="bench", epilog=_examples("bench allocation", "bench reset"))
 

@@ -13,9 +13,8 @@ import typer
 from pool.cli.options import Json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pool.bench import Row
+    from pool.cli.tables import FittingTable
 
 _BenchUrl = Annotated[
     str | None,
@@ -67,12 +66,30 @@ def reset(
     _show(rows, as_json=as_json)
 
 
+def http(
+    *,
+    url: _BenchUrl = None,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each call is measured.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Measure acquire, heartbeat and release over HTTP, and the gateway, beside bare Redis and an empty handler.
+
+    The server runs in a process of its own; no container is started. A goal that is missed is a result, not an error:
+    the exit code is 0.
+    """
+    from pool.bench import run_http
+
+    with _progress() as tell:
+        rows = run_http(url=url, rounds=rounds, tell=tell)
+    _show(rows, as_json=as_json)
+
+
 def _show(rows: Sequence[Row], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"rows": [row.to_json() for row in rows]}, ensure_ascii=False))
         return
 
-    from pool.cli.render import open_console
+    from pool.cli.tables import open_console
 
     open_console().print(table(rows))
 
@@ -90,15 +107,14 @@ def _progress() -> Iterator[Callable[[str], object]]:
         yield lambda doing: line.update(f"measuring {doing}")
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row]) -> FittingTable:
     """Return the rows for a person."""
-    from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    shown.add_column("work")
-    for column in ("p50 ms", "p95 ms", "floor ms", "ratio", "goal"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("met", justify="center")
+    from pool.cli.tables import Column, FittingTable
+
+    numbers = [Column(name, right=True) for name in ("p50 ms", "p95 ms", "floor ms", "ratio", "goal")]
+    shown = FittingTable(Column("work", least=20), *numbers, "met")
     for row in rows:
         shown.add_row(
             row.name,
@@ -107,6 +123,6 @@ def table(rows: Sequence[Row]) -> Table:
             "" if row.floor_ms is None else f"{row.floor_ms:.3f}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
             "" if row.goal is None else str(row.goal),
-            {None: "", True: "[green]✓[/green]", False: "[red]✗[/red]"}[row.met],
+            {None: Text(), True: Text("✓", "green"), False: Text("✗", "red")}[row.met],
         )
     return shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from pool.config import Config
 
 
-def check(path: ConfigArgument = None) -> None:
+def check(path: ConfigArgument = None, *, as_json: Json = False) -> None:
     """Validate a configuration and say what it describes."""
-    describe(load(path))
+    config = load(path)
+    if as_json:
+        typer.echo(json.dumps(_description(config), indent=2))
+    else:
+        describe(config)
 
 
 def show(path: ConfigArgument = None, *, as_json: Json = False) -> None:
@@ -50,6 +54,30 @@ def load(path: Path | None) -> Config:
     from pool.config import load_config
 
     return load_config(config_path(path))
+
+
+def _description(config: Config) -> dict[str, Any]:
+    from pool.config.load import mask_url
+
+    return {
+        "valid": True,
+        "deployment": config.deployment,
+        "redis": mask_url(config.redis.url) if config.redis.url else None,
+        "pools": {
+            name: {
+                "image": options.container.image,
+                "containers": [
+                    {
+                        "id": slot.id,
+                        "name": slot.name,
+                        "ports": {str(inside): out for inside, out in slot.ports.items()},
+                    }
+                    for slot in config.slots(name)
+                ],
+            }
+            for name, options in config.pools.items()
+        },
+    }
 
 
 def describe(config: Config) -> None:

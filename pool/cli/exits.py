@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pool.errors import ConfigError, LeaseError, PoolError, Refused
+from pool.errors import AccessDenied, ConfigError, LeaseError, PoolError, Refused, Unauthenticated
 
 
 class Exit(IntEnum):
@@ -21,6 +21,8 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     REFUSED = 3
     LEASE_ENDED = 4
+    WARNED = 5
+    DENIED = 6
     NOT_EXECUTABLE = 126
     NOT_FOUND = 127
     INTERRUPTED = 130
@@ -34,14 +36,24 @@ MEANING: Mapping[Exit, str] = MappingProxyType(
         Exit.BAD_INPUT: "bad input, configuration or environment",
         Exit.REFUSED: "nothing became free in time, or the pool takes no request now",
         Exit.LEASE_ENDED: "the lease is lost, was released before, or may not be extended",
+        Exit.WARNED: "doctor: all works, but something is not as it should be",
+        Exit.DENIED: "the access token is missing or wrong, or does not allow it",
         Exit.NOT_EXECUTABLE: "run: the command cannot be executed",
         Exit.NOT_FOUND: "run: the command does not exist",
         Exit.INTERRUPTED: "interrupted",
     }
 )
 
+#: Said where something that was asked for will not be done until somebody starts a manager.
+NO_MANAGER = "no active manager: start one with `poolctl serve CONFIG`"
+
 _CODES: Mapping[type, Exit] = MappingProxyType(
-    {Refused: Exit.REFUSED, LeaseError: Exit.LEASE_ENDED, PoolError: Exit.BAD_INPUT}
+    {
+        Refused: Exit.REFUSED,
+        LeaseError: Exit.LEASE_ENDED,
+        AccessDenied: Exit.DENIED,
+        PoolError: Exit.BAD_INPUT,
+    }
 )
 
 
@@ -72,6 +84,8 @@ def tell_error(error: PoolError) -> None:
         tell("error", message, style="bold red")
     if error.hint:
         tell("hint", error.hint, style="cyan")
+    if isinstance(error, Unauthenticated):
+        tell("hint", "poolctl takes it from POOL_TOKEN, or from the file that POOL_TOKEN_FILE names", style="cyan")
 
 
 class Commands(TyperGroup):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pool.cli.config import load
-from pool.cli.exits import Exit, printable
+from pool.cli.exits import Exit
 from pool.cli.options import ConfigArgument, Json
 
 if TYPE_CHECKING:
@@ -50,16 +50,12 @@ def _item_json(item: Item) -> dict[str, str]:
 
 
 def _print_table(items: list[Item]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from pool.cli.render import open_console
+    from pool.cli.tables import Column, FittingTable, open_console
 
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in ("fate", "kind", "name", "why"):
-        shown.add_column(column, no_wrap=column != "why", overflow="fold")
+    shown = FittingTable("fate", "kind", Column("name", least=20), Column("why", least=20))
     for item in items:
         fate = "would be removed" if item.fate == "garbage" else item.fate
-        cells = [Text(fate, _STYLE[item.fate]), *(Text(printable(part)) for part in (item.kind, item.name, item.why))]
-        shown.add_row(*cells)
+        shown.add_row(Text(fate, _STYLE[item.fate]), item.kind, item.name, item.why)
     open_console().print(shown)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from pool.cli.environment import lease_environment
 from pool.cli.exits import printable, tell
 from pool.cli.options import (
     Json,
@@ -23,30 +24,12 @@ from pool.cli.options import (
     Url,
     Wait,
     connected,
-    metadata_of,
+    wish_of,
 )
 from pool.models import LeaseData, rfc3339
 
 #: A lease that nobody renews lasts this long where neither --ttl nor --timeout says how long.
 _TTL_S = 120.0
-
-
-def lease_environment(lease: LeaseData) -> dict[str, str]:
-    """Return the variables that tell a command of its lease; `POOL_LEASE` is a secret."""
-    container = lease.container
-    ports = [(f"POOL_CONTAINER_PORT_{inside}", str(outside)) for inside, outside in container.ports.items()]
-    first = [("POOL_CONTAINER_PORT", outside) for _, outside in ports[:1]]
-    return {
-        "POOL_CONTAINER_URL": lease.url,
-        "POOL_CONTAINER_ID": container.id,
-        "POOL_CONTAINER_NAME": container.name,
-        "POOL_CONTAINER_HOST": container.host,
-        **dict(first + ports),
-        "POOL_NAME": lease.pool,
-        "POOL_OWNER": lease.owner,
-        "POOL_LEASE": lease.ref,
-        "POOL_FENCE": str(lease.fence),
-    }
 
 
 def acquire(
@@ -80,21 +63,13 @@ def acquire(
         raise typer.BadParameter("give either --json or --shell, not both")
     write = _write_json if as_json else _write_shell if as_shell else _write_lines
     ttl_s = ttl if ttl is not None else timeout if timeout and timeout > 0 else _TTL_S  # 0 is refused by its own name
-    wish = {
-        "priority": priority,
-        "owner": owner,
-        "label": label,
-        "metadata": metadata_of(metadata) or None,
-        "wait_s": wait,
-        "timeout_s": timeout,
-        "ttl_s": ttl_s,
-    }
+    wish = wish_of(priority=priority, owner=owner, label=label, metadata=metadata, wait=wait, timeout=timeout)
 
     async def take() -> None:
         from pool.cli import waiting
 
         async with connected(url) as client:
-            lease = await waiting.acquire(client, pool, request_id=request_id, **wish)
+            lease = await waiting.acquire(client, pool, request_id=request_id, ttl_s=ttl_s, **wish)
             write(lease.data)
             sys.stdout.flush()  # before we let go: a lease that nobody was told of would be lost for its ttl
             await lease.detach()

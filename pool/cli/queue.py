@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.options import Json, PoolArgument, Url, connected
+from pool.cli import completion
+from pool.cli.options import Json, PoolArgument, Url, Watch, connected
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pool.models import PoolStatus
 
 
 def queue(
     pool: PoolArgument = None,
     *,
     request: Annotated[
-        str | None, typer.Option("--explain", metavar="REQUEST", help="Say in a sentence why this request waits.")
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="REQUEST",
+            help="Say in a sentence why this request waits.",
+            autocompletion=completion.requests,
+        ),
     ] = None,
     as_json: Json = False,
+    watch: Watch = False,
     url: Url = None,
 ) -> None:
     """Show who waits, in the order of service, how long it will probably take, and what each waits for."""
-    asyncio.run(_show(url, pool, request, as_json=as_json))
+    asyncio.run(_show(url, pool, request, as_json=as_json, watch=watch))
 
 
-async def _show(url: str | None, pool: str | None, request: str | None, *, as_json: bool) -> None:
-    from pool.cli.render import open_console, queue_table, status_json
+async def _show(url: str | None, pool: str | None, request: str | None, *, as_json: bool, watch: bool) -> None:
+    from pool.cli.render import queue_table
+    from pool.cli.watch import show
+    from pool.shapes import queue_json
 
     async with connected(url) as client:
         name = pool if pool is not None else await client.only_pool()
@@ -33,10 +48,14 @@ async def _show(url: str | None, pool: str | None, request: str | None, *, as_js
             sentence = await client.explain(name, request)
             typer.echo(json.dumps({"request_id": request, "explanation": sentence}) if as_json else sentence)
             return
-        status = await client.status(name)
-    if as_json:
-        typer.echo(json.dumps({"pool": name, "queue": status_json(status)["queue"]}, indent=2))
-    elif status.queue:
-        open_console().print(queue_table(status))
-    else:
-        typer.echo(f"nobody waits for {name}")
+
+        async def look() -> PoolStatus:
+            return await client.status(name)
+
+        def view(status: PoolStatus) -> RenderableType:
+            return queue_table(status) if status.queue else f"nobody waits for {name}"
+
+        def document(status: PoolStatus) -> dict[str, Any]:
+            return {"pool": name, "queue": queue_json(status)}
+
+        await show(look, view, document if as_json else None, again=watch)

@@ -1,19 +1,18 @@
-"""`poolctl run`: a container for as long as a command runs."""
+"""`poolctl run`: containers for as long as a command runs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from asyncio.subprocess import Process
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.exits import Exit, tell
-from pool.cli.leases import lease_environment
+from pool.cli import completion
+from pool.cli.command import Command
+from pool.cli.environment import bundle_environment, check_words, lease_environment, without_outer_lease
+from pool.cli.exits import tell
 from pool.cli.options import (
     Label,
     Metadata,
@@ -24,28 +23,35 @@ from pool.cli.options import (
     Url,
     Wait,
     connected,
-    metadata_of,
+    wish_of,
 )
 from pool.errors import StoreError
 from pool.models import Outcome
 
 if TYPE_CHECKING:
-    from pool.client.lease import HeldLease
-
-_FORWARDED = (
-    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
-)  # fmt: skip
-_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
-#: From SIGTERM to SIGKILL, for a command that lost its lease.
-_GRACE_S = 5.0
+    from pool.client import AsyncBundle, AsyncClient, AsyncLease
 
 
 def run(
     command: Annotated[
-        list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, best after a `--`.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="The command and its arguments, best after a `--`."),
+    ] = None,
     *,
     pool: PoolOption = None,
+    many: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--many",
+            metavar="POOL=N",
+            help="So many containers of this pool, and all at once or none. May be repeated, for other pools.",
+            autocompletion=completion.many,
+        ),
+    ] = None,
+    shell: Annotated[
+        bool,
+        typer.Option("--shell", help="Run COMMAND by `sh -c`, so that it may say $POOL_…; alone: your $SHELL."),
+    ] = False,
     priority: PriorityOption = "normal",
     owner: Owner = None,
     label: Label = None,
@@ -54,33 +60,63 @@ def run(
     timeout: Timeout = None,
     url: Url = None,
 ) -> None:
-    """Run a command that has a container to itself.
+    """Run a command that has a container to itself, or several.
 
-    The command finds it in POOL_CONTAINER_URL, POOL_CONTAINER_HOST, POOL_CONTAINER_PORT, POOL_CONTAINER_ID and
-    POOL_CONTAINER_NAME. Signals go to the command, and its exit code comes back: 0 releases the lease as passed,
-    all others as failed. A command whose lease is lost is ended.
+    The command finds it in POOL_CONTAINER_URL, POOL_CONTAINER_HOST, POOL_CONTAINER_PORT, POOL_CONTAINER_ID and others;
+    several, in POOL_<NAME>_URLS and POOL_LEASES. Signals go to the command, and its exit code comes back: 0 releases
+    the lease as passed, all others as failed. A command whose lease is lost is ended.
     """
-    wish = {
-        "priority": priority,
-        "owner": owner,
-        "label": label,
-        "metadata": metadata_of(metadata) or None,
-        "wait_s": wait,
-        "timeout_s": timeout,
-    }
-    raise typer.Exit(asyncio.run(_run(url, pool, command, wish)))
+    counts = _counts(many)
+    if counts and pool is not None:
+        raise typer.BadParameter("give either --pool or --many, not both")
+    if not command and not shell:
+        raise typer.BadParameter("give a command after a `--`, or --shell for a shell of your own")
+    interactive = shell and not command
+    words = _shell_words(command) if shell else list(command or ())
+    wish = wish_of(priority=priority, owner=owner, label=label, metadata=metadata, wait=wait, timeout=timeout)
+    raise typer.Exit(asyncio.run(_run(url, counts or pool, words, wish, interactive=interactive)))
 
 
-async def _run(url: str | None, pool: str | None, words: list[str], wish: dict[str, Any]) -> int:
-    from pool.cli import waiting
+def _shell_words(command: Sequence[str] | None) -> list[str]:
+    """Return what runs a command by a shell, or the user's own shell."""
+    return ["/bin/sh", "-c", " ".join(command)] if command else [os.environ.get("SHELL") or "/bin/sh"]
 
-    with _Command(words) as command:
+
+def _counts(pairs: Sequence[str] | None) -> dict[str, int]:
+    """Read what `--many` says.
+
+    Raises:
+        BadParameter: It is no POOL=N, or names a pool twice.
+        InvalidRequest: The variables of two pools would have the same name.
+    """
+    counts: dict[str, int] = {}
+    for pair in pairs or []:
+        pool, _, number = pair.partition("=")
+        if not pool or not number.isdecimal() or int(number) < 1:
+            raise typer.BadParameter(f"--many: {pair!r} is no POOL=N with N from 1 on")
+        if pool in counts:
+            raise typer.BadParameter(f"--many: pool {pool!r} is named twice")
+        counts[pool] = int(number)
+    check_words(counts)
+    return counts
+
+
+async def _run(
+    url: str | None,
+    pools: str | Mapping[str, int] | None,
+    words: Sequence[str],
+    wish: Mapping[str, Any],
+    *,
+    interactive: bool = False,
+) -> int:
+    with Command(words, interactive=interactive) as command:
         try:
             async with connected(url) as client:
-                lease = await waiting.acquire(client, pool, on_lost=command.end, on_deadline=command.warn, **wish)
-                code = await command.run(lease_environment(lease.data))
+                held, variables = await _acquire(client, pools, command, wish)
+                outer = without_outer_lease(os.environ) | ({"POOL_URL": url} if url else {})
+                code = await command.run(outer | variables)
                 try:
-                    await lease.release(Outcome.PASSED if code == 0 or command.process is None else Outcome.FAILED)
+                    await held.release(Outcome.PASSED if code == 0 or command.process is None else Outcome.FAILED)
                 except StoreError as error:
                     tell("warning", f"the lease was not given back and lapses by itself: {error.message}")
                 return code
@@ -90,81 +126,15 @@ async def _run(url: str | None, pool: str | None, words: list[str], wish: dict[s
             return 128 + command.withdrawn_by
 
 
-class _Command:
-    """The command, as the receiver of our signals; until it runs, they withdraw the request."""
+async def _acquire(
+    client: AsyncClient, pools: str | Mapping[str, int] | None, command: Command, wish: Mapping[str, Any]
+) -> tuple[AsyncLease | AsyncBundle, dict[str, str]]:
+    """Get what the command needs, and the variables that tell it so."""
+    from pool.cli import waiting
 
-    def __init__(self, words: list[str]) -> None:
-        self.process: Process | None = None
-        self.withdrawn_by: int | None = None
-        self._words = words
-        self._lost = False
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> Self:
-        for number in _FORWARDED:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # what `nohup` ignores stays ignored
-                self._loop.add_signal_handler(number, self._receive, number)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number in _FORWARDED:
-            self._loop.remove_signal_handler(number)
-
-    async def run(self, environment: dict[str, str]) -> int:
-        """Run it to its end and return the exit code that a shell would report."""
-        try:
-            self.process = await asyncio.create_subprocess_exec(*self._words, env=os.environ | environment)
-        except OSError as error:
-            tell("error", f"{self._words[0]}: {error.strerror}", style="bold red")
-            return Exit.NOT_FOUND if isinstance(error, FileNotFoundError) else Exit.NOT_EXECUTABLE
-        if self._lost:
-            self._terminate()
-        code = await self.process.wait()
-        return code if code >= 0 else 128 - code
-
-    def end(self, lease: HeldLease) -> None:
-        """End the command, since its lease is lost and somebody else may get the container."""
-        tell("warning", f"the lease of container {lease.container.id!r} is lost; ending the command", style="yellow")
-        self._lost = True
-        self._terminate()
-
-    def warn(self, lease: HeldLease) -> None:
-        """Say that the deadline is near, while there is time to do something about it."""
-        tell("warning", f"the lease of container {lease.container.id!r} ends in {lease.left_s:.0f} s", style="yellow")
-
-    def _terminate(self) -> None:
-        self._send(signal.SIGTERM)
-        self._loop.call_later(_GRACE_S, self._send, signal.SIGKILL)
-
-    def _receive(self, number: signal.Signals) -> None:
-        if self.process is not None:
-            if not (number in _FROM_KEYBOARD and _in_foreground()):
-                self._send(number)
-        elif self.withdrawn_by is None and self._task is not None:
-            self.withdrawn_by = number
-            self._task.cancel()
-
-    def _send(self, number: signal.Signals) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):  # it has just ended
-                self.process.send_signal(number)
-
-
-def _in_foreground() -> bool:
-    """Whether the terminal's keyboard reaches us, and so has reached the command by itself.
-
-    A second SIGINT would make many a test runner drop its clean-up.
-    """
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+    told = {**wish, "on_lost": command.end, "on_deadline": command.warn}
+    if not isinstance(pools, Mapping):
+        lease = await waiting.acquire(client, pools, **told)
+        return lease, lease_environment(lease.data)
+    bundle = await waiting.acquire_many(client, pools, **told)
+    return bundle, bundle_environment({pool: [lease.data for lease in bundle[pool]] for pool in bundle.pools})

@@ -26,7 +26,9 @@ def serve(
         bool, typer.Option("--remove", help="At the end, remove containers and pools once no lease is held.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only validate the configuration.")] = False,
-    log_format: Annotated[LogFormat, typer.Option(help="How log entries are written, to stderr.")] = LogFormat.TEXT,
+    log_format: Annotated[
+        LogFormat, typer.Option(metavar="FORMAT", help="How log entries are written, to stderr: text or json.")
+    ] = LogFormat.TEXT,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Manage the pools of a configuration until SIGTERM or Ctrl-C.

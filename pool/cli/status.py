@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.exits import Exit, tell
-from pool.cli.options import Json, LevelOption, PoolOption, Url, connected
+from pool.cli.exits import NO_MANAGER, Exit, printable, tell
+from pool.cli.options import AnyPool, ContainerArgument, Json, LevelOption, PoolOption, Reason, Url, Watch, connected
 from pool.errors import InvalidRequest, UnknownContainer
-from pool.models import PoolStatus, ResetLevel, State
+from pool.models import ContainerRecord, PoolStatus, ResetLevel, State
 from pool.states import WORK_STATES
 
 if TYPE_CHECKING:
     from pool.client import AsyncClient
 
-_WATCH_S = 1.0
 _POLL_S = 0.1
 
 
 def status(
-    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="Name of a pool. All by default.")] = None,
+    pool: AnyPool = None,
     *,
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
+    watch: Watch = False,
     url: Url = None,
 ) -> None:
     """Show containers, their holders, and who waits."""
@@ -33,33 +33,19 @@ def status(
 
 
 async def _show(url: str | None, pool: str | None, *, as_json: bool, watch: bool) -> None:
-    from rich.live import Live
+    from pool.cli.render import status_view
+    from pool.cli.watch import show
+    from pool.shapes import status_json
 
-    from pool.cli.render import open_console, status_view
-
-    console = open_console()
     async with connected(url) as client:
-        if watch and console.is_terminal and not as_json:
-            with Live(console=console, auto_refresh=False) as live:
-                while True:
-                    live.update(status_view(await _statuses(client, pool)), refresh=True)
-                    await asyncio.sleep(_WATCH_S)
-        while True:
-            statuses = await _statuses(client, pool)
-            if as_json:
-                _write_json(statuses, compact=watch)
-            else:
-                console.print(status_view(statuses))
-            if not watch:
-                return
-            await asyncio.sleep(_WATCH_S)
 
+        async def look() -> list[PoolStatus]:
+            return await _statuses(client, pool)
 
-def _write_json(statuses: list[PoolStatus], *, compact: bool) -> None:
-    from pool.cli.render import status_json
+        def document(statuses: list[PoolStatus]) -> dict[str, Any]:
+            return {"pools": [status_json(status) for status in statuses]}
 
-    document = {"pools": [status_json(status) for status in statuses]}
-    typer.echo(json.dumps(document, indent=None if compact else 2))
+        await show(look, status_view, document if as_json else None, again=watch)
 
 
 async def _statuses(client: AsyncClient, pool: str | None) -> list[PoolStatus]:
@@ -68,28 +54,55 @@ async def _statuses(client: AsyncClient, pool: str | None) -> list[PoolStatus]:
 
 
 def reset(
-    container: Annotated[str, typer.Argument(metavar="CONTAINER", help="Id of the container, such as browsers-1.")],
+    container: ContainerArgument,
     *,
     level: LevelOption = "soft",
     pool: PoolOption = None,
+    reason: Reason = "",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it is available, or quarantined: exit 1.")] = False,
+    as_json: Json = False,
     url: Url = None,
 ) -> None:
     """Have the manager reset a container that nobody holds; out of quarantine, too."""
     wanted = next((known for known in ResetLevel if known and known.label == level), None)
     if wanted is None:
         raise InvalidRequest("level", level, "use one of soft, medium, hard, recreate")
-    raise typer.Exit(asyncio.run(_reset(url, pool, container, wanted, wait=wait)))
+
+    async def ask() -> Exit:
+        async with connected(url) as client:
+            status = await pool_of(client, pool, container)
+            await client.reset(status.pool, container, level=wanted, reason=reason)
+            return await finish(client, status, container, f"{level} reset asked for", wait=wait, as_json=as_json)
+
+    raise typer.Exit(asyncio.run(ask()))
 
 
-async def _reset(url: str | None, pool: str | None, container: str, level: ResetLevel, *, wait: bool) -> Exit:
-    async with connected(url) as client:
-        status = await pool_of(client, pool, container)
-        await client.reset(status.pool, container, level=level)
-        typer.echo(f"{container}: {level.label} reset asked for")
-        if not status.manager:
-            tell("warning", "no active manager: start one with `poolctl serve CONFIG`", style="yellow")
-        return await wait_until_done(client, status.pool, container) if wait else Exit.OK
+async def finish(
+    client: AsyncClient, status: PoolStatus, container: str, asked: str, *, wait: bool, as_json: bool
+) -> Exit:
+    """Say what was asked of the manager, wait for it if that is wanted, and return how the command ends.
+
+    Args:
+        client: To the pools.
+        status: The pool, as it was before.
+        container: The container.
+        asked: What was asked for, in words.
+        wait: Stay until nothing more becomes of the container.
+        as_json: Say it in one document, at the end.
+    """
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line)
+
+    say(f"{container}: {asked}")
+    if not status.manager:
+        tell("warning", NO_MANAGER, style="yellow")
+    record = await _settled(client, status.pool, container, say) if wait else None
+    if as_json:
+        became = {"state": record.state.value, "note": record.note or None} if record else {}
+        typer.echo(json.dumps({"pool": status.pool, "container": container, "asked": asked, **became}, indent=2))
+    return Exit.CHECK_FAILED if record and record.state is State.QUARANTINED else Exit.OK
 
 
 async def pool_of(client: AsyncClient, pool: str | None, container: str) -> PoolStatus:
@@ -110,8 +123,8 @@ async def pool_of(client: AsyncClient, pool: str | None, container: str) -> Pool
     return found[0]
 
 
-async def wait_until_done(client: AsyncClient, pool: str, container: str) -> Exit:
-    """Say what becomes of a container until nothing more does; returns how the command ends."""
+async def _settled(client: AsyncClient, pool: str, container: str, say: Callable[[str], None]) -> ContainerRecord:
+    """Say what becomes of a container until nothing more does."""
     from pool.allocator import find_container
 
     told: tuple[State, ResetLevel] | None = None
@@ -120,8 +133,8 @@ async def wait_until_done(client: AsyncClient, pool: str, container: str) -> Exi
         if (record.state, record.level) != told:
             told = record.state, record.level
             level = f" ({record.level.label})" if record.state is State.RESETTING else ""
-            note = f": {record.note}" if record.note else ""
-            typer.echo(f"{container}: {record.state}{level}{note}")
+            note = f": {printable(record.note)}" if record.note else ""
+            say(f"{container}: {record.state}{level}{note}")
         if record.state not in WORK_STATES:
-            return Exit.CHECK_FAILED if record.state is State.QUARANTINED else Exit.OK
+            return record
         await asyncio.sleep(_POLL_S)

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pool.models import ContainerRecord, State
+from pool.models import ContainerRecord
 from pool.observed import Condition
-
-#: Where a sample says nothing about the container that there is now.
-_NOT_SAMPLED = (State.STARTING, State.QUARANTINED, State.STOPPED)
-
-
-def usage_json(record: ContainerRecord) -> dict[str, Any]:
-    """Return what a container used when it was last checked, as plain JSON types; null for what is not known."""
-    sample = record.sample if record.state not in _NOT_SAMPLED else None
-    return {
-        "conditions": sorted(condition.value for condition in record.conditions),
-        "memory_mb": _rounded(sample.memory_mb if sample else None),
-        "memory_percent": _rounded(sample.memory_percent if sample else None),
-        "cpu_percent": _rounded(sample.cpu_percent if sample else None),
-        "full_in_s": _rounded(sample.full_in_s if sample else None),
-    }
+from pool.shapes import usage_json
 
 
 def memory_cell(record: ContainerRecord) -> str:
@@ -32,13 +16,15 @@ def memory_cell(record: ContainerRecord) -> str:
     return f"{seen['memory_mb']:.0f}M{share}"
 
 
+def cpu_cell(record: ContainerRecord) -> str:
+    """Return a container's use of CPU for a table: in percent of what it may use."""
+    percent = usage_json(record)["cpu_percent"]
+    return "" if percent is None else f"{percent:.0f}%"
+
+
 def conditions_note(record: ContainerRecord) -> str:
     """Say what is the matter with a container; nothing if all is well."""
     return ", ".join(_IN_WORDS[condition] for condition in sorted(record.conditions))
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
 
 
 _IN_WORDS = {

@@ -1,4 +1,4 @@
-"""The asynchronous client on Redis: any number of requests over one blocking connection and one heartbeat."""
+"""The asynchronous client, of pools in Redis or behind a manager's HTTP server: the same methods, the same errors."""
 
 from __future__ import annotations
 
@@ -7,50 +7,35 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from pool.allocator import (
-    build_request,
-    check_counts,
-    check_retries,
-    request_quarantine,
-    request_reset,
-    request_restore,
-)
+from pool.allocator import build_request, check_counts, check_retries
+from pool.client.backend import Backend
 from pool.client.bundle import AsyncBundle
-from pool.client.keeping import Keeper
+from pool.client.direct import Direct, only
+from pool.client.http.access import Access, AccessOptions, is_http
 from pool.client.lease import AsyncLease, OnLost
-from pool.client.obtaining import obtain, obtain_bundle
 from pool.embedded import resolve_url
 from pool.errors import ClientClosed, InvalidRequest
-from pool.models import (
-    LeaseData,
-    LeaseRef,
-    Outcome,
-    PoolStatus,
-    Priority,
-    ResetLevel,
-    TimeoutRecommendation,
-)
-from pool.requirements import Requirements, check_sizes, route
-from pool.store import Connection, PoolStore, pool_names
-from pool.waiting import QueueEntry, explain, queue
-
-
-def default_owner() -> str:
-    """Return who asks when nobody says: user and host."""
-    return f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+from pool.models import LeaseData, LeaseRef, Outcome, PoolStatus, Priority, ResetLevel, TimeoutRecommendation
+from pool.store import RequestSpec
+from pool.waiting import QueueEntry
 
 
 class AsyncClient:
     """Asks a pool for containers. Make one for each process; any number of tasks may use it at once.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://` or one of docs/redis.md; by default `POOL_URL`, else the private server
-            of this user.
+        url: `http://` or `https://` of a manager; or `redis://`, `rediss://`, `unix://` or one of docs/redis.md; by
+            default `POOL_URL`, else the private Redis of this user.
         owner: Who asks, where a request does not say.
-        patience_s: How long a call may wait for a Redis that is away, in seconds.
+        patience_s: How long a call may wait for a Redis or a manager that is away, in seconds.
+        **access: `token`, `ca_file`, `verify` and `trust_env` for a manager; see `AccessOptions`.
+
+    Raises:
+        InvalidRequest: `access` is given for a Redis.
 
     Example:
         >>> async def example() -> None:
@@ -59,14 +44,25 @@ class AsyncClient:
         ...             print(lease.url)
     """
 
-    def __init__(self, url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        owner: str | None = None,
+        patience_s: float = 10.0,
+        **access: Unpack[AccessOptions],
+    ) -> None:
         self.process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._url = url or os.environ.get("POOL_URL") or None
-        self._owner = owner or default_owner()
+        self._access = access
+        for name, value in access.items():
+            if value is not None and not is_http(self._url):
+                raise InvalidRequest(name, "…", "only a URL that begins with http:// or https:// takes it")
+        self._owner = owner or None
         self._patience_s = patience_s
         self._pid = os.getpid()
         self._closed = False
-        self._keeper: Keeper | None = None
+        self._backend: Backend | None = None
 
     # Life
 
@@ -84,38 +80,45 @@ class AsyncClient:
 
         Raises:
             StoreUnavailable: Nobody answers.
-            StoreUnsupported: The server cannot run the pool's commands.
+            StoreUnsupported: The server cannot run the pool's commands, or is none of the pool.
+            AccessDenied: The manager wants a token, or another one.
+            InvalidRequest: The URL, or what goes with it, cannot be used.
         """
-        if self._keeper is not None:
+        if self._backend is not None:
             return
-        url = await asyncio.to_thread(resolve_url, self._url)
-        connection = Connection(url, patience_s=self._patience_s)
-        try:
-            await connection.check()
-        except BaseException:
-            await connection.close()
-            raise
-        self._keeper = Keeper(connection, self.process)
+        if self._url is not None and is_http(self._url):
+            from pool.client.http.backend import OverHttp  # noqa: PLC0415 - who uses Redis need not load it
+
+            access = await asyncio.to_thread(Access.of, self._url, self._access)
+            self._backend = await OverHttp.open(access, self.process, patience_s=self._patience_s)
+        else:
+            url = await asyncio.to_thread(resolve_url, self._url)
+            self._backend = await Direct.open(url, self.process, patience_s=self._patience_s)
 
     async def close(self) -> None:
         """Give back what is still held, withdraw what still waits, disconnect."""
         if self._closed:
             return
         self._closed = True
-        if self._keeper is not None:
-            await self._keeper.close()
+        if self._backend is not None:
+            await self._backend.close()
 
-    def _open(self) -> Keeper:
+    def _open(self) -> Backend:
         if self._closed:
             raise ClientClosed("the client is closed", hint="connect again")
         if os.getpid() != self._pid:
             raise ClientClosed("the process forked after the client connected", hint="connect again in the new process")
-        if self._keeper is None:
+        if self._backend is None:
             raise ClientClosed("the client is not connected", hint="use it as a context manager, or call connect first")
-        return self._keeper
+        return self._backend
 
-    def _store(self, pool: str) -> PoolStore:
-        return self._open().store(pool)
+    def _request(self, backend: Backend, owner: str | None, max_retries: int, **wish: Any) -> RequestSpec:
+        """Check what is asked for. The owner is who is named for it, else for the client, else the backend's."""
+        check_retries(max_retries)
+        owner = self._owner if owner is None else owner
+        if owner is not None or (owner := backend.default_owner):
+            return build_request(process=self.process, owner=owner, **wish)
+        return replace(build_request(process=self.process, owner=self.process, **wish), owner="")
 
     # Requests
 
@@ -167,23 +170,20 @@ class AsyncClient:
             QueueFull, Degraded, PoolDraining, RequestConflict: The pool does not take the request.
             StoreUnavailable: Redis stayed away.
         """
-        keeper = self._open()
-        check_retries(max_retries)
-        if requirements is not None:
-            pool = await route(keeper.connection, pool, Requirements.parse(requirements))
-        store = keeper.store(pool if pool is not None else await self.only_pool())
-        request = build_request(
-            process=self.process,
+        backend = self._open()
+        request = self._request(
+            backend,
+            owner,
+            max_retries,
             priority=priority,
             request_id=request_id,
-            owner=self._owner if owner is None else owner,
             wait_s=wait_s,
             ttl_s=ttl_s,
             timeout_s=timeout_s,
             label=label,
             metadata=metadata,
         )
-        lease = await obtain(keeper, store, request, max_retries=max_retries)
+        lease = await backend.acquire(pool, request, requirements=requirements, max_retries=max_retries)
         return lease.hand_out(on_lost, on_deadline)
 
     async def acquire_many(
@@ -229,23 +229,21 @@ class AsyncClient:
             AcquireTimeout: Not all became free in time.
             PoolError: What `acquire` raises.
         """
-        keeper = self._open()
+        backend = self._open()
         counts = check_counts(pools)
-        check_retries(max_retries)
-        request = build_request(
-            process=self.process,
+        request = self._request(
+            backend,
+            owner,
+            max_retries,
             priority=priority,
             request_id=request_id,
-            owner=self._owner if owner is None else owner,
             wait_s=wait_s,
             ttl_s=ttl_s,
             timeout_s=timeout_s,
             label=label,
             metadata=metadata,
         )
-        if len(counts) > 1:  # a pool that is alone refuses before anything waits
-            await check_sizes(keeper.connection, counts)
-        bundle = await obtain_bundle(keeper, counts, request, max_retries=max_retries)
+        bundle = await backend.acquire_many(counts, request, max_retries=max_retries)
         for leases in bundle.values():
             for lease in leases:
                 lease.hand_out(on_lost, on_deadline)
@@ -257,10 +255,7 @@ class AsyncClient:
         Raises:
             InvalidRequest: There is none, or several; names them.
         """
-        names = await self.pools()
-        if len(names) == 1:
-            return names[0]
-        raise InvalidRequest("pool", None, f"name one of: {', '.join(names) or 'there is none; start `poolctl serve`'}")
+        return only(await self.pools())
 
     async def release(self, ref: str | LeaseRef, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give back a lease that another process took, by its reference.
@@ -270,7 +265,7 @@ class AsyncClient:
             AlreadyReleased, LeaseLost: It holds nothing any more.
         """
         ref = LeaseRef.parse(ref) if isinstance(ref, str) else ref
-        await self._store(ref.pool).release(ref, Outcome.parse(outcome))
+        await self._open().release(ref, Outcome.parse(outcome))
 
     async def extend(self, ref: str | LeaseRef, extra_s: float, reason: str, used: int | None = None) -> LeaseData:
         """Move the deadline of a lease, also one that another process took; return the lease as it is then.
@@ -293,15 +288,15 @@ class AsyncClient:
 
     async def pools(self) -> list[str]:
         """Return the names of all pools."""
-        return await pool_names(self._open().connection)
+        return await self._open().pools()
 
     async def status(self, pool: str) -> PoolStatus:
         """Return a pool's containers and queue at one moment."""
-        return await self._store(pool).status()
+        return await self._open().status(pool)
 
     async def queue(self, pool: str) -> list[QueueEntry]:
         """Return who waits, in the order of service, with estimates and what each waits for."""
-        return queue(await self.status(pool))
+        return await self._open().queue(pool)
 
     async def timeout_recommendation(self, pool: str, label: str) -> TimeoutRecommendation | None:
         """Return how long leases of a label took and what timeout follows, or None where there were fewer than five.
@@ -309,7 +304,7 @@ class AsyncClient:
         Raises:
             UnknownPool: There is no such pool.
         """
-        return await self._store(pool).recommend(label)
+        return await self._open().recommend(pool, label)
 
     async def explain(self, pool: str, request_id: str) -> str:
         """Say in a sentence why a request waits.
@@ -317,15 +312,17 @@ class AsyncClient:
         Raises:
             RequestConflict: It neither waits nor holds a container.
         """
-        return explain(await self.status(pool), request_id)
+        return await self._open().explain(pool, request_id)
 
-    async def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
-        """Have the manager reset a container that nobody holds.
+    async def reset(
+        self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT, reason: str = ""
+    ) -> None:
+        """Have the manager reset a container that nobody holds. The audit keeps the reason, if one is given.
 
         Raises:
             UnknownContainer, WrongState: It does not exist, or is leased or being reset.
         """
-        await request_reset(self._store(pool), container_id, level)
+        await self._open().reset(pool, container_id, level, reason)
 
     async def quarantine(self, pool: str, container_id: str, *, reason: str, force: bool = False) -> None:
         """Take a container out of rotation and keep it as it is, for a look at it.
@@ -339,38 +336,51 @@ class AsyncClient:
         Raises:
             UnknownContainer, InvalidRequest, WrongState: There is none, no reason, or it is leased or quarantined.
         """
-        await request_quarantine(self._store(pool), container_id, reason, force=force)
+        await self._open().quarantine(pool, container_id, reason, force=force)
 
-    async def restore(self, pool: str, container_id: str) -> None:
+    async def restore(self, pool: str, container_id: str, *, reason: str = "") -> None:
         """Have the manager recreate a quarantined container, verify it, and lend it again.
 
         Raises:
             UnknownContainer, WrongState: There is none, or it is not quarantined.
         """
-        await request_restore(self._store(pool), container_id)
+        await self._open().restore(pool, container_id, reason)
 
-    async def drain(self, pool: str, container_id: str | None = None) -> None:
+    async def pause(self, pool: str, container_id: str, *, reason: str = "") -> None:
+        """Have the manager freeze a free container, and lend it to nobody until `unpause`.
+
+        Raises:
+            UnknownContainer, WrongState: There is none, or it is not free.
+        """
+        await self._open().pause(pool, container_id, reason)
+
+    async def unpause(self, pool: str, container_id: str, *, reason: str = "") -> None:
+        """Lend a paused container again.
+
+        Raises:
+            UnknownContainer, WrongState: There is none, or it is not paused.
+        """
+        await self._open().unpause(pool, container_id, reason)
+
+    async def drain(self, pool: str, container_id: str | None = None, *, reason: str = "") -> None:
         """Let a container, or the whole pool, take no new lease until `resume`; what is held goes on.
 
         Raises:
             UnknownPool, UnknownContainer: There is none.
         """
-        store = self._store(pool)
-        if container_id is not None:
-            await store.drain_container(container_id)
-            return
-        await store.status()  # tells a pool that is not known from one without leases
-        await store.drain(by="operator")
+        await self._open().drain(pool, container_id, reason)
 
-    async def resume(self, pool: str, container_id: str | None = None) -> None:
+    async def resume(self, pool: str, container_id: str | None = None, *, reason: str = "") -> None:
         """Lend a draining container, or a draining pool, again.
 
         Raises:
             UnknownPool, UnknownContainer: There is none.
         """
-        await self._store(pool).resume(container_id or "")
+        await self._open().resume(pool, container_id, reason)
 
 
-def connect_async(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> AsyncClient:
+def connect_async(
+    url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0, **access: Unpack[AccessOptions]
+) -> AsyncClient:
     """Return an `AsyncClient` to use with `async with`, which connects it."""
-    return AsyncClient(url, owner=owner, patience_s=patience_s)
+    return AsyncClient(url, owner=owner, patience_s=patience_s, **access)

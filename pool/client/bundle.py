@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from pool.client.lease import AsyncLease
+from pool.client.lease import AsyncLease, GivenBack
 from pool.errors import AlreadyReleased, LeaseLost
 from pool.models import Outcome
 
@@ -75,8 +74,10 @@ class HeldBundle(Generic[L]):
         return f"<{type(self).__name__} {held}>"
 
 
-class AsyncBundle(HeldBundle[AsyncLease]):
+class AsyncBundle(HeldBundle[AsyncLease], GivenBack):
     """Leases as one asynchronous context manager: leaving the block gives all of them back."""
+
+    _lost_too = "leases of the bundle were lost, too"
 
     async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
         """Give all containers back but those that were given back one by one. It goes on where one fails.
@@ -100,18 +101,3 @@ class AsyncBundle(HeldBundle[AsyncLease]):
             raise LeaseLost("; ".join(error.message for error in lost), hint=lost[0].hint)
         if errors:
             raise errors[0]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.released:
-            return
-        try:
-            await self.release(Outcome.PASSED if error is None else Outcome.FAILED)
-        except LeaseLost as lost:
-            if error is None:
-                raise
-            error.add_note(f"leases of the bundle were lost, too: {lost}")

@@ -1,25 +1,22 @@
-"""What a client process waits for and holds, and the two tasks behind it: one listens, one sends heartbeats."""
+"""What a client process waits for and holds in Redis, and the two tasks behind it: a listener, and heartbeats."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pool.allocator import LIVENESS_S, check_extension
+from pool.allocator import check_extension
+from pool.client.holding import LOST, Holding, Key
 from pool.client.lease import AsyncLease
-from pool.errors import ClientClosed, LeaseError, RequestConflict, StoreError, StoreUnavailable
+from pool.errors import ClientClosed, RequestConflict, StoreError, StoreUnavailable
 from pool.models import LeaseData, LeaseRef, Outcome, RequestState
-from pool.store import Connection, Grant, PoolStore, WakeListener, retrying
+from pool.store import LIVENESS_S, Connection, Grant, PoolStore, WakeListener, retrying
 
 #: How often a client asks for its waiting requests although no hint came.
 COLLECT_INTERVAL_S = 1.0
-
-#: A pool and a request's id.
-Key = tuple[str, str]
 
 
 class Answer(NamedTuple):
@@ -29,7 +26,7 @@ class Answer(NamedTuple):
     asked_at: float
 
 
-class Keeper:
+class Keeper(Holding):
     """Keeps alive what one client process waits for and holds, from when it is made until it is closed.
 
     Whatever the number of requests and leases, that takes one blocking connection and one heartbeat for each pool.
@@ -40,61 +37,30 @@ class Keeper:
     """
 
     def __init__(self, connection: Connection, process: str) -> None:
+        super().__init__(process)
         self.connection = connection
-        self.process = process
-        self.closed = False
         self.waiters: dict[Key, asyncio.Future[Answer]] = {}
         #: Those of which Redis has said that they wait: it knows nothing of the others only because it does not yet.
         self._waiting: set[Key] = set()
-        self.leases: dict[Key, AsyncLease] = {}
-        self.background: set[asyncio.Task[Any]] = set()
-        self._asks = 0
-        self._quiet = asyncio.Event()
         self._listener = WakeListener(connection, process)
-        self._changed = asyncio.Event()
-        self._next_beat = math.inf
-        self._tasks = [self._task(self._listen()), self._task(self._beat())]
-
-    async def close(self) -> None:
-        """Withdraw what still waits, give back what is still held, disconnect."""
-        self.closed = True
-        for waiter in self.waiters.values():
-            waiter.cancel()
-        if self._asks:  # each withdraws what it had asked for
-            await self._quiet.wait()
-        for lease in list(self.leases.values()):
-            if not lease.released and not lease.lost:
-                self.in_background(lease.release(Outcome.ERROR))
-        while self.background:
-            await asyncio.gather(*self.background, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._listener.close()
-        await self.connection.close()
+        self._tasks.append(self._task(self._listen()))
 
     def store(self, pool: str) -> PoolStore:
         """Return the commands of a pool, with the connection's patience."""
         return PoolStore(self.connection, pool)
 
-    def in_background(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
-        """Have something done that the caller need not wait for; closing does."""
-        task = asyncio.create_task(work)
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)
-        return task
+    def _end_waits(self, error: BaseException | None = None) -> None:
+        for waiter in self.waiters.values():
+            if error is None:
+                waiter.cancel()
+            elif not waiter.done():
+                waiter.set_exception(error)
+
+    async def _disconnect(self) -> None:
+        await self._listener.close()
+        await self.connection.close()
 
     # Waiting
-
-    def begin_asking(self) -> None:
-        """Have `close` wait until the caller has withdrawn what it asks for."""
-        self._asks += 1
-
-    def end_asking(self) -> None:
-        """Let `close` go on; whoever called `begin_asking` calls this."""
-        self._asks -= 1
-        if self.closed and not self._asks:
-            self._quiet.set()
 
     def expect(self, key: Key) -> asyncio.Future[Answer]:
         """Return where the answer to a request will arrive, once it is more than that it waits.
@@ -134,74 +100,28 @@ class Keeper:
         key = lease.data.pool, lease.request_id
         self.waiters.pop(key, None)
         self._waiting.discard(key)
-        self.leases[key] = lease
+        super().hold(lease)
         if not self._listener.listens_to(key[0]):  # its loss is told there, at once
             self.in_background(self._listen_to(key[0]))
-        self._beat_within(lease.data.ttl_s / 3)
 
     async def _listen_to(self, pool: str) -> None:
         with suppress(StoreError):  # then the next heartbeat tells
             await self._listener.add(pool)
 
-    def let_go(self, lease: AsyncLease) -> None:
-        """Send no more heartbeats for a lease."""
-        lease.silence()
-        key = lease.data.pool, lease.request_id
-        if self.leases.get(key) is lease:
-            del self.leases[key]
-
-    async def give_back(self, lease: AsyncLease, outcome: Outcome) -> None:
-        """Release a lease, even if the caller is cancelled meanwhile."""
-        ref = LeaseRef.parse(lease.data.ref)
-        store = self.store(ref.pool)
-        try:
-            await store.release(ref, outcome)
-        except asyncio.CancelledError:
-            self.in_background(self._give_back_anyway(store, ref, outcome))
-            raise
-        finally:
-            self.let_go(lease)
-
-    async def _give_back_anyway(self, store: PoolStore, ref: LeaseRef, outcome: Outcome) -> None:
-        with suppress(StoreError, LeaseError):  # it may have been given back before its caller left
-            await store.release(ref, outcome)
+    async def release(self, ref: LeaseRef, outcome: Outcome) -> None:
+        """Give a lease back. See `AsyncClient.release`."""
+        await self.store(ref.pool).release(ref, outcome)
 
     async def extend(self, ref: LeaseRef, extra_s: float, reason: str, used: int | None = None) -> LeaseData:
         """Move the deadline of a lease. See `AsyncClient.extend`."""
         check_extension(extra_s, reason)
         return await self.store(ref.pool).extend(ref, extra_s=extra_s, reason=reason, used=used)
 
-    def alarm(self, lease: AsyncLease) -> asyncio.TimerHandle:
-        """Have a holder warned when its deadline is near."""
-        return asyncio.get_running_loop().call_at(lease.warn_at, self._warn, lease)
-
-    def _warn(self, lease: AsyncLease) -> None:
-        """Tell a holder that its deadline is near, and Redis, which makes an event of the heartbeat."""
-        if self.closed or lease.lost or lease.released:
-            return
-        self.in_background(self.refresh(lease))
-        lease.warn()
-
     async def refresh(self, lease: AsyncLease) -> None:
         """Send a heartbeat now."""
         await self._beat_once(self._quick(lease.data.pool), deadline_s=lease.data.ttl_s / 3)
 
     # The two tasks behind all of it
-
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Fail loudly if one of the two ends by itself: without them no lease is kept and nobody is woken."""
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        for lease in self.leases.values():
-            lease.lose(f"the client failed: {error!r}")
-        for waiter in self.waiters.values():
-            if not waiter.done():
-                waiter.set_exception(error)
 
     async def _listen(self) -> None:
         await retrying()(self._listen_until_broken)
@@ -215,49 +135,38 @@ class Keeper:
         except StoreError as error:  # whatever Redis refused, hints are worth another try
             raise StoreUnavailable(error.message, hint=error.hint) from error
 
-    def _beat_within(self, seconds: float) -> None:
-        """Have the next heartbeat no later than this; most often it is due before anyway."""
-        if time.monotonic() + min(seconds, LIVENESS_S / 3) < self._next_beat:
-            self._changed.set()
-
     def _quick(self, pool: str) -> PoolStore:
         return PoolStore(self.connection.without_patience(), pool)
 
-    async def _beat(self) -> None:
+    def _pools(self) -> set[str]:
+        return {pool for pool, _ in [*self.waiters, *self.leases]}
+
+    def _interval_s(self) -> float:
+        if not self._pools():
+            return math.inf
+        return min(self._ttl_s / 3, LIVENESS_S / 3, COLLECT_INTERVAL_S if self.waiters else LIVENESS_S)
+
+    async def _beat_all(self) -> None:
         """Say that we live, renew leases, ask for waiting requests: one call for each pool we have to do with."""
-        clock = asyncio.get_running_loop().time
-        beaten_at = clock()
-        while True:
-            self._changed.clear()
-            pools = {pool for pool, _ in [*self.waiters, *self.leases]}
-            ttl = min((lease.data.ttl_s for lease in self.leases.values()), default=LIVENESS_S)
-            interval = min(ttl / 3, LIVENESS_S / 3, COLLECT_INTERVAL_S if self.waiters else LIVENESS_S)
-            self._next_beat = beaten_at + interval if pools else math.inf
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(beaten_at + interval if pools else None):
-                    await self._changed.wait()
-                continue  # a new lease may need its heartbeat earlier than what there was
-            beaten_at = clock()
-            await asyncio.gather(*(self._beat_once(self._quick(pool), deadline_s=ttl / 3) for pool in pools))
+        deadline_s = self._ttl_s / 3
+        await asyncio.gather(*(self._beat_once(self._quick(pool), deadline_s=deadline_s) for pool in self._pools()))
 
     async def _beat_once(self, store: PoolStore, *, deadline_s: float) -> None:
-        leases = {key: lease for key, lease in self.leases.items() if key[0] == store.pool}
+        leases = [lease for key, lease in self.leases.items() if key[0] == store.pool]
         waiting = [request_id for pool, request_id in self.waiters if pool == store.pool]
         asked_at = time.monotonic()
         with suppress(StoreError, TimeoutError):  # each lease's own clock says when that went on for too long
             async with asyncio.timeout(deadline_s):
-                triples = [(lease.request_id, lease.fence, lease.data.token) for lease in leases.values()]
+                triples = [(lease.request_id, lease.fence, lease.data.token) for lease in leases]
                 expiries = await store.heartbeat(self.process, triples, liveness_s=LIVENESS_S)
-                for lease, expiry in zip(leases.values(), expiries, strict=True):
+                for lease, expiry in zip(leases, expiries, strict=True):
                     if expiry is None:
-                        lease.lose("it expired, was revoked, or its container died")
+                        lease.lose(LOST)
                     else:
                         lease.renew(asked_at)
                 if waiting:
                     await self.collect(store.pool, waiting)
-        for key, lease in leases.items():
-            if (lease.lost or lease.released) and self.leases.get(key) is lease:
-                del self.leases[key]
+        self._beaten(leases)
 
     async def collect(self, pool: str, request_ids: list[str]) -> None:
         """Ask what became of requests and wake who waits for them."""
@@ -268,6 +177,7 @@ class Keeper:
                 await self._beat_once(store, deadline_s=lease.data.ttl_s / 3)
         if not mine:
             return
+        known = {request_id for request_id in mine if (pool, request_id) in self._waiting}
         asked_at = time.monotonic()
         answers = await store.collect(self.process, mine, liveness_s=LIVENESS_S)
         for request_id, answer in zip(mine, answers, strict=True):
@@ -275,9 +185,9 @@ class Keeper:
                 continue
             key = pool, request_id
             waiter = self.waiters.get(key)
-            if answer is None and key not in self._waiting:
+            if answer is None and request_id not in known:  # asked before Redis had it: it may have it by now
                 continue
             if waiter is not None and not waiter.done():
                 waiter.set_result(Answer(answer, asked_at))
-            elif isinstance(answer, Grant) and waiter is None and key not in self.leases:  # its caller left meanwhile
-                self.in_background(self.withdraw(store, request_id, answer.lease.token))
+            # Else it was answered before, or its caller left. Who leaves withdraws by himself; who has the lease, here
+            # or where this process handed it on to, must not lose it to a late second answer.

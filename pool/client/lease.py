@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pool.errors import AlreadyReleased, LeaseLost
+from pool.errors import AlreadyReleased, GatewayUnknown, LeaseLost
 from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome
 
 if TYPE_CHECKING:
-    from pool.client.keeping import Keeper
+    from pool.client.holding import Holding
 
 #: A lease counts as lost this share of its ttl before Redis would say so: better too early than two holders.
 _MARGIN = 0.1
@@ -53,8 +54,14 @@ class HeldLease:
         self._deadline = asked_at + (data.deadline_at - at)
         self.renew(asked_at)
 
-    def renew(self, asked_at: float) -> None:
-        """Note that Redis acknowledged a heartbeat sent at `asked_at`, in seconds of the monotonic clock."""
+    def renew(self, asked_at: float, left_s: float = 0.0) -> None:
+        """Note that a heartbeat was acknowledged.
+
+        Args:
+            asked_at: When it was sent, in seconds of the monotonic clock.
+            left_s: How far the deadline was away at least, where the answer says that.
+        """
+        self._deadline = max(self._deadline, asked_at + left_s)
         self._valid_until = min(asked_at + self.data.ttl_s * (1 - _MARGIN), self._deadline)
 
     def moved(self, data: LeaseData, asked_at: float) -> None:
@@ -128,9 +135,25 @@ class HeldLease:
 
         Raises:
             LeaseLost: The lease is lost.
+            GatewayUnknown: The container is reached through a manager's gateway only, and nobody said where that is.
         """
         self.check()
+        if not self.data.url and self.container.gateway is not None:
+            raise GatewayUnknown(
+                f"container {self.container.id!r} is reached through the gateway only, and nobody said where that is",
+                hint="set http.public_url in the manager's configuration, or connect to the manager: http://host:port",
+            )
         return self.data.url
+
+    @property
+    def gateway_url(self) -> str:
+        """Base URL of the container through the gateway; a secret, since the token is in it. Empty where it has none.
+
+        Raises:
+            LeaseLost: The lease is lost.
+        """
+        self.check()
+        return self.data.gateway_url
 
     @property
     def container(self) -> ContainerInfo:
@@ -162,11 +185,44 @@ class HeldLease:
         return f"<{type(self).__name__} {self.container.id} fence={self.fence} {state}>"
 
 
-class AsyncLease(HeldLease):
+class GivenBack(ABC):
+    """What leaving its block gives back: as passed, or as failed if it is left by an exception."""
+
+    #: Says in a note to that exception that there was nothing left to give back.
+    _lost_too: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def released(self) -> bool:
+        """Whether it was given back, or let go."""
+
+    @abstractmethod
+    async def release(self, outcome: str | Outcome = Outcome.PASSED) -> None:
+        """Give it back."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.released:
+            return
+        try:
+            await self.release(Outcome.PASSED if error is None else Outcome.FAILED)
+        except LeaseLost as lost:
+            if error is None:
+                raise
+            error.add_note(f"{self._lost_too}: {lost}")
+
+
+class AsyncLease(HeldLease, GivenBack):
     """A lease as an asynchronous context manager: leaving the block gives it back."""
 
+    _lost_too = "the lease was lost, too"
+
     def __init__(
-        self, data: LeaseData, keeper: Keeper, *, asked_at: float, at: float, on_lost: OnLost | None = None
+        self, data: LeaseData, keeper: Holding, *, asked_at: float, at: float, on_lost: OnLost | None = None
     ) -> None:
         super().__init__(data, asked_at=asked_at, at=at, on_lost=on_lost)
         self._keeper = keeper
@@ -230,18 +286,3 @@ class AsyncLease(HeldLease):
         """
         self._finish("detached")
         self._keeper.let_go(self)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.released:
-            return
-        try:
-            await self.release(Outcome.PASSED if error is None else Outcome.FAILED)
-        except LeaseLost as lost:
-            if error is None:
-                raise
-            error.add_note(f"the lease was lost, too: {lost}")

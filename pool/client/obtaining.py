@@ -1,24 +1,20 @@
-"""From a request to leases, one or several: all or none, and from the start where Redis lost what there was."""
+"""From a request to leases in Redis, one or several: all or none."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
 
-from pool.client.asking import Ask, Vanished, timed_out
+from pool.client.asking import Ask
+from pool.client.fitting import Vanished
 from pool.client.keeping import Keeper
 from pool.client.lease import AsyncLease
+from pool.client.persisting import persist, withdraw
 from pool.errors import AcquireTimeout, LeaseLost, PoolError, UnknownPool
 from pool.models import LeaseRef
 from pool.store import PoolStore, RequestSpec
-
-#: How often a client looks whether a pool that was lost with the data of Redis is there again.
-_REOPEN_POLL_S = 0.1
-
-T = TypeVar("T")
 
 
 async def obtain(keeper: Keeper, store: PoolStore, request: RequestSpec, *, max_retries: int) -> AsyncLease:
@@ -37,12 +33,12 @@ async def obtain(keeper: Keeper, store: PoolStore, request: RequestSpec, *, max_
         try:
             return await ask.send()
         except BaseException as error:
-            await _withdraw(keeper, [ask], error)
+            await withdraw(keeper, [ask], error)
             raise
         finally:
             ask.forget()
 
-    return await _persist(keeper, store.pool, request, once)
+    return await persist(keeper, store.pool, request, once)
 
 
 async def obtain_bundle(
@@ -63,13 +59,13 @@ async def obtain_bundle(
         try:
             return await gathering.gather(counts)
         except BaseException as error:
-            await _withdraw(keeper, gathering.asks, error)
+            await withdraw(keeper, gathering.asks, error)
             raise
         finally:
             for ask in gathering.asks:
                 ask.forget()
 
-    return await _persist(keeper, next(iter(counts)), request, once)
+    return await persist(keeper, next(iter(counts)), request, once)
 
 
 class _Gathering:
@@ -162,45 +158,3 @@ def _reason(several: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return what ended several waits: the first error that is one, since asking again would not help against it."""
     errors = list(several.exceptions)
     return next((error for error in errors if not isinstance(error, Vanished)), errors[0])
-
-
-async def _withdraw(keeper: Keeper, asks: Sequence[Ask], error: BaseException) -> None:
-    """Give back what was asked for; before it is asked for again, that is done, else it would stand in its own way."""
-    due = sorted((ask for ask in asks if ask.open), key=lambda ask: ask.holds)
-    if not due:  # what still waits goes first, else it would be served with what the others give back
-        return
-
-    async def one_by_one() -> None:
-        for ask in due:
-            await ask.withdraw()
-
-    work = keeper.in_background(one_by_one())
-    if isinstance(error, Vanished):
-        await asyncio.shield(work)
-
-
-async def _persist(
-    keeper: Keeper, pool: str, request: RequestSpec, once: Callable[[RequestSpec, float], Awaitable[T]]
-) -> T:
-    """Try once, and again for as long as the request may wait, each time under a new id, where Redis lost it."""
-    until = time.monotonic() + request.wait_s
-    wait_s, lost = request.wait_s, None
-    known = False
-    keeper.begin_asking()
-    try:
-        while True:
-            try:
-                return await once(request, until)
-            except Vanished:
-                known, lost = True, None
-            except UnknownPool as error:
-                if not known:
-                    raise
-                lost = error
-                await asyncio.sleep(min(_REOPEN_POLL_S, max(until - time.monotonic(), 0)))
-            left = until - time.monotonic()
-            if left <= 0:
-                raise lost or timed_out(pool, wait_s)
-            request = replace(request, request_id=f"{request.request_id}~", wait_s=left)
-    finally:
-        keeper.end_asking()

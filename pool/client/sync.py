@@ -7,10 +7,11 @@ import concurrent.futures
 import threading
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from pool.client.aio import AsyncClient
 from pool.client.bundle import AsyncBundle, HeldBundle
+from pool.client.http.access import AccessOptions
 from pool.client.lease import AsyncLease, OnLost
 from pool.errors import ClientClosed
 from pool.models import (
@@ -76,8 +77,18 @@ class Lease:
 
         Raises:
             LeaseLost: The lease is lost.
+            GatewayUnknown: The container is reached through a manager's gateway only, and nobody said where that is.
         """
         return self._held.url
+
+    @property
+    def gateway_url(self) -> str:
+        """Base URL of the container through the gateway; a secret, since the token is in it. Empty where it has none.
+
+        Raises:
+            LeaseLost: The lease is lost.
+        """
+        return self._held.gateway_url
 
     @property
     def container(self) -> ContainerInfo:
@@ -180,9 +191,14 @@ class Client:
     """Asks a pool for containers. Make one for each process; any number of threads may use it at once.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`; by default `POOL_URL`, else the private server of this user.
+        url: As for `AsyncClient`.
         owner: Who asks, where a request does not say.
-        patience_s: How long a call may wait for a Redis that is away, in seconds.
+        patience_s: How long a call may wait for a Redis or a manager that is away, in seconds.
+        **access: `token`, `ca_file`, `verify` and `trust_env` for a manager; see `AccessOptions`.
+
+    Raises:
+        StoreUnavailable: Nobody answers.
+        PoolError: What `AsyncClient.connect` raises.
 
     Example:
         >>> def example() -> None:
@@ -190,9 +206,16 @@ class Client:
         ...         print(lease.url)
     """
 
-    def __init__(self, url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        owner: str | None = None,
+        patience_s: float = 10.0,
+        **access: Unpack[AccessOptions],
+    ) -> None:
+        self._client = AsyncClient(url, owner=owner, patience_s=patience_s, **access)
         self._loop = _Loop()
-        self._client = AsyncClient(url, owner=owner, patience_s=patience_s)
         try:
             self._loop.run(self._client.connect())
         except BaseException:
@@ -201,7 +224,7 @@ class Client:
 
     @property
     def process(self) -> str:
-        """This client's name in Redis."""
+        """This client's name, in Redis or in the manager's log."""
         return self._client.process
 
     def __enter__(self) -> Self:
@@ -327,27 +350,37 @@ class Client:
         """Say in a sentence why a request waits. See `AsyncClient.explain`."""
         return self._loop.run(self._client.explain(pool, request_id))
 
-    def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT) -> None:
+    def reset(self, pool: str, container_id: str, *, level: ResetLevel = ResetLevel.SOFT, reason: str = "") -> None:
         """Have the manager reset a container that nobody holds. See `AsyncClient.reset`."""
-        self._loop.run(self._client.reset(pool, container_id, level=level))
+        self._loop.run(self._client.reset(pool, container_id, level=level, reason=reason))
 
     def quarantine(self, pool: str, container_id: str, *, reason: str, force: bool = False) -> None:
         """Take a container out of rotation and keep it as it is. See `AsyncClient.quarantine`."""
         self._loop.run(self._client.quarantine(pool, container_id, reason=reason, force=force))
 
-    def restore(self, pool: str, container_id: str) -> None:
+    def restore(self, pool: str, container_id: str, *, reason: str = "") -> None:
         """Have a quarantined container recreated, verified and lent again. See `AsyncClient.restore`."""
-        self._loop.run(self._client.restore(pool, container_id))
+        self._loop.run(self._client.restore(pool, container_id, reason=reason))
 
-    def drain(self, pool: str, container_id: str | None = None) -> None:
+    def pause(self, pool: str, container_id: str, *, reason: str = "") -> None:
+        """Have a free container frozen until `unpause`. See `AsyncClient.pause`."""
+        self._loop.run(self._client.pause(pool, container_id, reason=reason))
+
+    def unpause(self, pool: str, container_id: str, *, reason: str = "") -> None:
+        """Lend a paused container again. See `AsyncClient.unpause`."""
+        self._loop.run(self._client.unpause(pool, container_id, reason=reason))
+
+    def drain(self, pool: str, container_id: str | None = None, *, reason: str = "") -> None:
         """Let a container, or the whole pool, take no new lease until `resume`. See `AsyncClient.drain`."""
-        self._loop.run(self._client.drain(pool, container_id))
+        self._loop.run(self._client.drain(pool, container_id, reason=reason))
 
-    def resume(self, pool: str, container_id: str | None = None) -> None:
+    def resume(self, pool: str, container_id: str | None = None, *, reason: str = "") -> None:
         """Lend a draining container, or a draining pool, again."""
-        self._loop.run(self._client.resume(pool, container_id))
+        self._loop.run(self._client.resume(pool, container_id, reason=reason))
 
 
-def connect(url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0) -> Client:
-    """Connect to the pools of a Redis. See `Client`."""
-    return Client(url, owner=owner, patience_s=patience_s)
+def connect(
+    url: str | None = None, *, owner: str | None = None, patience_s: float = 10.0, **access: Unpack[AccessOptions]
+) -> Client:
+    """Connect to the pools of a Redis, or of a manager over HTTP. See `Client`."""
+    return Client(url, owner=owner, patience_s=patience_s, **access)

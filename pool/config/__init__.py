@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pool.config.audit import AuditOptions
 from pool.config.container import ContainerOptions, MountOptions, PortOptions
 from pool.config.evidence import Cause, EvidenceOptions
+from pool.config.gateway import Access, GatewayOptions
 from pool.config.holding import NETWORK_FILES
+from pool.config.http import HttpOptions
 from pool.config.load import load_config, parse_config, render_config
 from pool.config.options import (
     DockerOptions,
@@ -24,12 +27,16 @@ from pool.config.thresholds import ThresholdOptions
 
 __all__ = [
     "NETWORK_FILES",
+    "Access",
+    "AuditOptions",
     "Cause",
     "Config",
     "ContainerOptions",
     "DockerOptions",
     "EvidenceOptions",
+    "GatewayOptions",
     "HealthOptions",
+    "HttpOptions",
     "HttpProbe",
     "LimitOptions",
     "ManagerOptions",

@@ -186,6 +186,9 @@ class ContainerOptions(Options):
     """All capabilities and devices of the host. Only for images you trust with the host; announced at every start."""
     init: bool = True
     """Run the engine's init as process 1, so that orphans are reaped and signals arrive."""
+    healthcheck: bool = False
+    """Let the image's own HEALTHCHECK run. Off by default: the pool has its own probes, and a process that the engine
+    starts in the container in the middle of a reset keeps that from being verified clean."""
 
     @field_validator("labels")
     @classmethod

@@ -40,6 +40,11 @@ class EvidenceOptions(Options):
     max_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     """Megabytes that the pool's bundles may take; the oldest go first, the newest always stays."""
 
+    @property
+    def keep_s(self) -> float:
+        """`keep_days` in seconds."""
+        return self.keep_days * 86_400
+
     @field_validator("artifacts")
     @classmethod
     def _plain_paths(cls, value: list[str]) -> list[str]:

@@ -22,6 +22,10 @@ _VARIABLE = re.compile(
     r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<malformed>\{[^}]*\}?))"
 )
 _HIDDEN = "•••"
+#: More than any deployment needs. What is larger, or becomes larger by its aliases, is a mistake or an attack.
+_MOST_BYTES = 1_048_576
+_MOST_VALUES = 100_000
+_DEEPEST = 50
 _SECRET_KEYS = frozenset({"environment", "headers"})
 _RULES = {  # where pydantic's own words are those of a Python programmer
     "bool_parsing": "use true or false",
@@ -31,6 +35,10 @@ _RULES = {  # where pydantic's own words are those of a Python programmer
     "string_type": "it should be text; write it in quotes",
     "too_short": "give at least one",
 }
+
+
+class _Knot(Exception):
+    """A node contains itself."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +67,11 @@ def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> 
         ConfigError: The file cannot be read, is not YAML, or does not describe a configuration.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            raise _too_long(str(path))
+        text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(
@@ -82,23 +94,72 @@ def parse_config(text: str, *, source: str = "configuration", environment: Mappi
     >>> parse_config("pools: {web: {size: 2, container: {image: nginx, ports: [{container: 80}]}}}").slots("web")[1].id
     'web-2'
     """
-    try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: {_yaml_fault(error)}") from error
+    document = _read_yaml(text, source)
     if not isinstance(document, dict):
         raise ConfigError(f"{source}: the file must be a mapping that has at least `pools`")
     problems: list[str] = []
-    try:
-        document = _interpolate(document, os.environ if environment is None else environment, (), problems)
-    except RecursionError:
-        raise ConfigError(f"{source}: an alias (*) refers to something that contains it") from None
+    document = _interpolate(document, os.environ if environment is None else environment, (), problems)
     if not problems:
         try:
             return Config.model_validate(document)
         except ValidationError as error:
             problems = [_describe(dict(fault)) for fault in error.errors(include_url=False)]
     raise ConfigError(f"{source}: " + "; ".join(problems), problems=tuple(problems))
+
+
+def _read_yaml(text: str, source: str) -> Any:
+    """Return what a YAML text says. Its size is known before anything is made of it, whatever its aliases multiply.
+
+    Raises:
+        ConfigError: It is not YAML, or too much.
+    """
+    if len(text) > _MOST_BYTES:
+        raise _too_long(source)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _measure(node, {}, ())[0] > _MOST_VALUES:
+            raise ConfigError(
+                f"{source}: with its aliases (*) written out it has more than {_MOST_VALUES} values",
+                hint="use fewer aliases of aliases",
+            )
+        return loader.construct_document(node)
+    except _Knot:
+        raise ConfigError(f"{source}: an alias (*) refers to something that contains it") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: {_yaml_fault(error)}") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: it is nested deeper than {_DEEPEST} levels") from None
+
+
+def _too_long(source: str) -> ConfigError:
+    hint = "no deployment needs so much; is it the right file?"
+    return ConfigError(f"{source}: it is longer than {_MOST_BYTES} bytes", hint=hint)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], above: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many values a node is with its aliases written out, and how deep; each node is looked at once.
+
+    Raises:
+        RecursionError: It is too deep.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    if id(node) in above:
+        raise _Knot
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif isinstance(node, yaml.MappingNode):
+        inner = [part for pair in node.value for part in pair]
+    sizes = [_measure(each, known, (*above, id(node))) for each in inner] if len(above) <= _DEEPEST else [(0, _DEEPEST)]
+    count, depth = 1 + sum(count for count, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+    if depth > _DEEPEST:
+        raise RecursionError
+    known[id(node)] = count, depth
+    return count, depth
 
 
 def render_config(config: Config) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from pydantic import Field, field_validator, model_validator
 
 from pool.config.container import ContainerOptions, Options, PortNumber, Seconds, refusal
 from pool.config.evidence import EvidenceOptions
+from pool.config.gateway import Access, GatewayOptions, obstacles_to_gateway
 from pool.config.holding import holder_options, obstacles_to_holding
 from pool.config.recycle import RecycleOptions
 from pool.config.redis_url import MOST_REPLICAS, parse_redis_url
 from pool.config.reset import ResetOptions
 from pool.config.thresholds import ThresholdOptions
-from pool.models import HandOutCheck
+from pool.models import GatewayRules, HandOutCheck
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
 NAME_RULE = "use up to 64 of a-z, 0-9, -, _ and ., with a letter or digit at both ends"
@@ -120,7 +121,7 @@ class LimitOptions(Options):
     max_queued_per_owner: Annotated[int, Field(ge=1)] | None = None
     """Requests of one owner that may wait at once; no limit by default."""
     max_leases: Annotated[int, Field(ge=1)] | None = None
-    """Leases that may be open at once; by default as many as there are containers."""
+    """Leases that may be open at once; by default as many as there are containers to be lent."""
     max_leases_per_owner: Annotated[int, Field(ge=1)] | None = None
     """Leases that one owner may hold at once; no limit by default."""
     max_extensions: Annotated[int, Field(ge=0)] = 3
@@ -164,9 +165,13 @@ class PoolOptions(Options):
     """A named, fixed-size set of identical containers."""
 
     size: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """How many containers. Give either `size` or `containers`."""
+    """How many containers there are to be lent. Give either `size` or `containers`."""
     containers: Annotated[list[SlotOptions], Field(min_length=1)] | None = None
     """The containers one by one, where ids, names or ports follow no pattern."""
+    spares: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Further containers that stand by, running and verified, and are lent to nobody. One that needs a hard reset or a
+    recreation, or is drained, swaps places with a spare at once, and is the spare once it is well again. They come on
+    top of `size`, and their ids, names and ports go on from it; of those listed as `containers`, so many stand by."""
     name: str = "{deployment}-{id}"
     """Pattern of the engine's names, with `{deployment}`, `{pool}`, `{id}` and `{n}`."""
     advertise_host: str = "127.0.0.1"
@@ -177,6 +182,11 @@ class PoolOptions(Options):
     """`plain`: each container has a network of its own. `held`: a second, tiny container (the pool's image, running
     nothing but the stopped shell of `reset.recipe`) keeps network and published ports of each, so that a hard reset or
     a recreation takes about half as long. `docs/resets.md` says what it asks for."""
+    access: Access = "direct"
+    """How holders reach a container. `direct`: at its published ports. `gateway`: only through the manager's HTTP
+    server, which ends all connections with the lease; nothing is published. `both`: either way. `docs/gateway.md`."""
+    gateway: GatewayOptions = GatewayOptions()
+    """What the gateway does with requests; where `access` allows it."""
     pause_after_s: Seconds | None = None
     """Seconds without a lease after which a container is frozen; it then uses no CPU, and is thawed before it is lent.
     `null`: never."""
@@ -214,7 +224,16 @@ class PoolOptions(Options):
             raise refusal("size", None, "give the number of containers here, or list them under containers")
         if self.size is not None and self.containers is not None:
             raise refusal("size", self.size, "give either size or containers, not both")
+        if self.containers is not None and self.spares >= len(self.containers):
+            listed = len(self.containers)
+            allowed = f"{listed} listed under containers, spares included; use 0 to {listed - 1}, or list more"
+            raise refusal("spares", self.spares, allowed)
         return self
+
+    @property
+    def rotation(self) -> int:
+        """How many containers are lent, spares not counted."""
+        return self.size or len(self.containers or ()) - self.spares
 
     @model_validator(mode="after")
     def _can_be_held(self) -> PoolOptions:
@@ -225,6 +244,26 @@ class PoolOptions(Options):
             for at, value, allowed in obstacles_to_holding(self.container):
                 raise refusal(f"container.{at}", value, allowed)
         return self
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> PoolOptions:
+        slots = {index: slot.ports for index, slot in enumerate(self.containers or ())}
+        for at, value, allowed in obstacles_to_gateway(
+            self.access, self.scheme, self.health.hand_out, self.container, slots
+        ):
+            raise refusal(at, value, allowed)
+        return self
+
+    def gateway_rules(self, base: str) -> GatewayRules | None:
+        """Return how the gateway reaches the containers; None where it does not.
+
+        Args:
+            base: Where clients reach the gateway; empty where that is not known.
+        """
+        if self.access == "direct":
+            return None
+        secure = self.scheme in ("https", "wss")
+        return GatewayRules("https" if secure else "http", **self.gateway.model_dump(), base=base)
 
     @property
     def holder_options(self) -> ContainerOptions:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from pool.config.audit import AuditOptions
 from pool.config.container import Options, refusal
+from pool.config.http import HttpOptions
 from pool.config.options import (
     NAME_PATTERN,
     NAME_RULE,
@@ -31,13 +33,15 @@ class Slot:
     Attributes:
         id: Stable id, unique in the deployment.
         name: The engine's name for the container.
-        ports: Container port → published port; 0 where the engine chooses.
+        ports: Container port → published port; 0 where the engine chooses. Empty where nothing is published.
+        inside: The container ports, published or not.
     """
 
     pool: str
     id: str
     name: str
     ports: Mapping[int, int]
+    inside: tuple[int, ...] = ()
 
     @property
     def holder_name(self) -> str:
@@ -56,6 +60,10 @@ class Config(Options):
     """The container engine."""
     manager: ManagerOptions = ManagerOptions()
     """The process that owns the containers."""
+    http: HttpOptions | None = None
+    """The API over HTTP; null: none."""
+    audit: AuditOptions = AuditOptions()
+    """What is recorded of who did what."""
     pools: Annotated[dict[Name, PoolOptions], Field(min_length=1)]
     """The pools by name."""
 
@@ -74,17 +82,37 @@ class Config(Options):
                         _check_port(slot, entry, outside, addresses[inside], ports.setdefault(outside, []))
         return self
 
+    @model_validator(mode="after")
+    def _gateways_exist(self) -> Config:
+        for pool, options in self.pools.items():
+            if options.access == "gateway" and not (self.http and self.http.gateway):
+                allowed = "nobody could reach its containers: it needs the section http with gateway: true"
+                raise refusal(f"pools.{pool}.access", options.access, allowed)
+        return self
+
+    @property
+    def gateway_base(self) -> str:
+        """Where clients reach the gateway, as far as the configuration says; empty where it does not."""
+        http = self.http
+        if http is None or not http.gateway:
+            return ""
+        if http.public_url or not http.port or http.host in _ANY_ADDRESS:
+            return http.public_url or ""
+        host = f"[{http.host}]" if ":" in http.host else http.host
+        return f"{'https' if http.tls_cert else 'http'}://{host}:{http.port}"
+
     def slots(self, pool: str) -> tuple[Slot, ...]:
         """Return the slots of a pool, in order."""
         options = self.pools[pool]
-        published = {port.container: port.host for port in options.container.ports}
+        inside = {port.container: port.host for port in options.container.ports}
+        published = {} if options.access == "gateway" else inside
         slots = []
-        for n, entry in enumerate(options.containers or [None] * (options.size or 0), start=1):
+        for n, entry in enumerate(options.containers or [None] * (options.rotation + options.spares), start=1):
             slot_id = entry.id if entry else f"{pool}-{n}"
             pattern = entry.name if entry and entry.name else options.name
             name = pattern.format(deployment=self.deployment, pool=pool, id=slot_id, n=n)
             ports = {inside: first + n - 1 if first else 0 for inside, first in published.items()}
-            slots.append(Slot(pool, slot_id, name, ports | (entry.ports if entry else {})))
+            slots.append(Slot(pool, slot_id, name, ports | (entry.ports if entry else {}), tuple(inside)))
         return tuple(slots)
 
 

@@ -150,7 +150,12 @@ class Shelf:
 
 def evidence_root(config: Config, pool: str) -> Path:
     """Return the directory of a pool's bundles as configured, or the one in the state directory."""
-    return config.pools[pool].evidence.dir or (config.redis.state_dir or default_state_dir()) / "evidence"
+    return config.pools[pool].evidence.dir or default_evidence_root(config.redis.state_dir)
+
+
+def default_evidence_root(state_dir: Path | None = None) -> Path:
+    """Return the directory of bundles in a state directory, by default the user's."""
+    return (state_dir or default_state_dir()) / "evidence"
 
 
 def find_bundles(roots: Iterable[Path]) -> list[Bundle]:

@@ -12,12 +12,11 @@ from pool.errors import PoolError
 from pool.evidence.bundle import Bundle, Shelf, discard, evidence_root
 from pool.evidence.collect import Collected, Collector
 from pool.models import ContainerRecord, Outcome, ResetLevel, ResetReason, rfc3339
-from pool.ports import EngineContainer, Runtime
+from pool.ports import EngineContainer, Runtime, newest
 from pool.store import PoolStore
 
 #: Name of the images that are kept; the tag is the bundle's id.
 _IMAGE = "containerpool-evidence"
-_DAY_S = 86_400.0
 
 log = structlog.get_logger()
 
@@ -79,7 +78,7 @@ class EvidenceKeeper:
         if cause not in self._options.causes:
             return None
         try:
-            container = container or await self._find(record.id)
+            container = container or newest(await self._runtime.list(self._deployment), record.id)
             if container is None:
                 return None
             bundle = await self._collect(cause, record, container, note)
@@ -91,11 +90,6 @@ class EvidenceKeeper:
             self._log.warning("evidence.not_kept", container=record.id, cause=cause, why=_why(error))
             return None
         return bundle
-
-    async def _find(self, container_id: str) -> EngineContainer | None:
-        """Return the newest container of a slot: an attempt that failed may have made one."""
-        made = [found for found in await self._runtime.list(self._deployment) if found.id == container_id]
-        return max(made, key=lambda found: found.generation, default=None)
 
     async def _collect(self, cause: Cause, record: ContainerRecord, container: EngineContainer, note: str) -> Bundle:
         at, began = time.time(), time.monotonic()
@@ -152,8 +146,7 @@ class EvidenceKeeper:
 
     def overdue(self, now: float) -> list[Bundle]:
         """Return the bundles that `prune` removes, at a time in seconds since the epoch. Blocks."""
-        keep_s, max_bytes = self._options.keep_days * _DAY_S, self._options.max_mb << 20
-        return self._shelf.overdue(now=now, keep_s=keep_s, max_bytes=max_bytes)
+        return self._shelf.overdue(now=now, keep_s=self._options.keep_s, max_bytes=self._options.max_mb << 20)
 
 
 def cause_of(record: ContainerRecord) -> Cause | None:

@@ -9,6 +9,8 @@
 --   ready     zset   available container, unless it is draining -> since
 --   exp       zset   allocated container -> when its lease expires
 --   work      zset   container that waits for a manager -> since
+--   spares    zset   container that stands by outside the rotation, unless it is draining -> since
+--   rotation  set    the containers in rotation, which are lent or to be lent soon: available, allocated, paused, cleaning
 --   frozen    zset   paused container -> since, or when a waiting request last asked for it to be thawed
 --   q         zset   waiting request -> arrival + priority x weight
 --   wdl       zset   waiting request -> when its wait ends
@@ -21,6 +23,7 @@
 --   mgr       hash   the active manager
 --   baselines hash   container -> what it looked like when it was new
 --   events    stream what happened, trimmed
+--   audit     stream who did what, each entry with the hash of the one before; has a TTL
 local META = KEYS[1]
 local P = string.sub(META, 1, -5)
 local call = redis.call
@@ -29,17 +32,20 @@ local HINT_TTL_MS = 60000
 local HINTS_KEPT = 1000
 local ENDED_TTL_MS = 3600000
 local EVENTS_KEPT = '20000'
-local INDEXES = {'ready', 'exp', 'work', 'frozen'}
+local INDEXES = {'ready', 'exp', 'work', 'frozen', 'spares'}
 local INDEX = {
-  available = 'ready', allocated = 'exp', paused = 'frozen',
+  available = 'ready', allocated = 'exp', paused = 'frozen', spare = 'spares',
   starting = 'work', cleaning = 'work', resetting = 'work', unhealthy = 'work',
 }
+local ROTATES = {available = true, allocated = true, paused = true, cleaning = true}
 local LEASE_FIELDS = {
   'request', 'token', 'owner', 'process', 'priority', 'ttl', 'confirmed',
   'enqueued_at', 'granted_at', 'expires_at', 'deadline_at', 'extensions', 'warned', 'metadata',
 }
 -- What stands before everything that waits by arrival: scores are now + priority x weight, and now is above this.
 local FRONT = 1000000000000000
+
+local fill -- defined below: it settles containers, and settling one may free a place
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -78,10 +84,11 @@ local function hint(process, text)
   call('PEXPIRE', key, HINT_TTL_MS)
 end
 
--- The index that a container belongs into. A draining one that is free is in none: nobody gets it, nobody has it thawed.
+-- The index that a container belongs into. A draining one that is free is in none: nobody gets it, nobody has it
+-- thawed, and it takes nobody's place.
 local function index_of(id, state)
   local index = INDEX[state]
-  local free = index == 'ready' or index == 'frozen'
+  local free = index == 'ready' or index == 'frozen' or index == 'spares'
   return not (free and call('HEXISTS', P .. 'c:' .. id, 'draining') == 1) and index or nil
 end
 
@@ -98,14 +105,18 @@ local function place(id, state, score)
   return index
 end
 
--- The one writer of a container's state: hash and index change together. Further fields go into the same write.
+-- The one writer of a container's state: hash, index and rotation change together. Further fields go into the same write.
+-- Where one leaves the rotation, a spare takes its place in this very step.
 local function enter(id, state, now, score, ...)
   local key = P .. 'c:' .. id
-  local index, old = index_of(id, state), INDEX[call('HGET', key, 'state')]
+  local was = call('HGET', key, 'state')
+  local index, old = index_of(id, state), INDEX[was]
   if old and old ~= index then call('ZREM', P .. old, id) end
   if index then call('ZADD', P .. index, int(score or now), id) end
   call('HSET', key, 'state', state, 'revision', int(now), 'since', int(now), ...)
+  if ROTATES[state] ~= ROTATES[was] then call(ROTATES[state] and 'SADD' or 'SREM', P .. 'rotation', id) end
   if index == 'work' then hint('manager', id) end
+  if ROTATES[was] and not ROTATES[state] then fill(id) end
 end
 
 -- Count what an owner has; an owner with nothing is forgotten.
@@ -222,16 +233,25 @@ local function alive(process, now)
   return until_ and tonumber(until_) > now
 end
 
+-- How many places the rotation has; nil where it has no limit, since there are no spares.
+local function places() return tonumber(call('HGET', META, 'rotation') or '') end
+
 -- Give a clean container to the best live waiter, in this very step; if there is none, or it is draining, it is available.
+-- In a pool with spares it stands by if there is no place for it in the rotation, or while it is draining.
 local function settle(id, now)
   local key = P .. 'c:' .. id
-  local freed_at = call('HGET', key, 'freed_at')
+  local v = call('HMGET', key, 'state', 'draining', 'freed_at')
   call('HDEL', key, 'reason', 'level', 'outcome', 'note', 'freed_at')
-  if freed_at then
-    average('mean_reset', now - tonumber(freed_at))
+  if v[3] then
+    average('mean_reset', now - tonumber(v[3]))
   end
-  local limits = call('HMGET', META, 'claim_ttl', 'max_leases_per_owner', 'max_leases')
-  local draining = call('HEXISTS', key, 'draining') == 1
+  local limits = call('HMGET', META, 'claim_ttl', 'max_leases_per_owner', 'max_leases', 'rotation')
+  local draining, most = v[2], tonumber(limits[4] or '')
+  if most and (draining or call('SCARD', P .. 'rotation') - (ROTATES[v[1]] and 1 or 0) >= most) then
+    emit(now, 'container.spare', 'container', id)
+    enter(id, 'spare', now)
+    return false
+  end
   while not draining do
     local request = call('ZRANGE', P .. 'q', 0, 0)[1]
     if not request then break end
@@ -257,6 +277,17 @@ local function settle(id, now)
   return false
 end
 
+-- Let spares take the places that are free, first the one that has stood by for the longest; `out` has just left its own.
+fill = function(out)
+  for _, id in ipairs(call('ZRANGE', P .. 'spares', 0, -1)) do
+    local most = places()
+    if most and call('SCARD', P .. 'rotation') >= most then return end
+    local now = tick() -- a fence of its own
+    if out then emit(now, 'container.swapped', 'container', id, 'in', id, 'out', out) end
+    settle(id, now)
+  end
+end
+
 -- End the lease of a container: the request's record says how, the container goes to `state` with the facts given;
 -- without a state the caller settles it, in this very step.
 local function finish(id, state, request_state, now, ...)
@@ -277,7 +308,7 @@ end
 local function forget_pool()
   for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do call('DEL', P .. 'c:' .. id) end
   for _, name in ipairs(INDEXES) do call('DEL', P .. name) end
-  for _, name in ipairs({'meta', 'ids', 'q', 'wdl', 'own', 'held', 'queued', 'mgr', 'baselines'}) do call('DEL', P .. name) end
+  for _, name in ipairs({'meta', 'ids', 'rotation', 'q', 'wdl', 'own', 'held', 'queued', 'mgr', 'baselines'}) do call('DEL', P .. name) end
   call('PEXPIRE', P .. 'events', 24 * ENDED_TTL_MS)
 end
 

@@ -12,7 +12,7 @@ local clock, request, token, owner, process, liveness, priority, wait, ttl, time
 local LOW = 3
 
 local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
-  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl')
+  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl', 'rotation')
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
@@ -41,7 +41,10 @@ if m[13] then -- pool/degradation.py tells users of these two
   wait = math.min(wait, tonumber(m[6]) / 2)
 end
 if timeout > tonumber(m[5]) then return {'limit', 'timeout_s', m[5]} end
-if wanted and many > call('SCARD', P .. 'ids') then return {'too_many', call('SCARD', P .. 'ids')} end
+if wanted then
+  local most = math.min(call('SCARD', P .. 'ids'), tonumber(m[16] or '') or math.huge)
+  if many > most then return {'too_many', most} end
+end
 if over_limit(m[9], many, 'ZCARD', P .. 'exp') then return {'over_limit', 'max_leases', m[9]} end
 if over_limit(m[10], many, 'HGET', P .. 'held', owner) then return {'over_limit', 'max_leases_per_owner', m[10]} end
 if ttl == 0 then ttl = tonumber(m[3]) end

@@ -1,4 +1,5 @@
--- Bring indexes and hashes into step, forget containers that left the configuration, and serve the queue.
+-- Bring indexes and hashes into step, forget containers that left the configuration, let as many be in rotation as there
+-- are places, and serve the queue. Where there are too many, those that are free stand by; a lease goes on.
 -- A container that left while leased is forgotten once it is given back and this runs again; one that is quarantined,
 -- once an operator has restored it.
 -- KEYS: meta
@@ -12,6 +13,7 @@ for i = 2, #ARGV do
   wanted[ARGV[i]] = true
   if call('HEXISTS', P .. 'c:' .. ARGV[i], 'state') == 0 then unknown[#unknown + 1] = ARGV[i] end
 end
+call('DEL', P .. 'rotation')
 for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
   local key = P .. 'c:' .. id
   local v = call('HMGET', key, 'state', 'expires_at')
@@ -23,6 +25,7 @@ for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
     forgotten[#forgotten + 1] = id
     emit(now, 'container.forgotten', 'container', id)
   else
+    if ROTATES[v[1]] then call('SADD', P .. 'rotation', id) end
     local index = index_of(id, v[1])
     for _, name in ipairs(INDEXES) do
       if index ~= name then
@@ -33,6 +36,15 @@ for _, id in ipairs(call('SMEMBERS', P .. 'ids')) do
     end
   end
 end
+local most = places()
+for _, id in ipairs(most and call('SORT', P .. 'ids', 'ALPHA') or {}) do
+  local v = call('HMGET', P .. 'c:' .. id, 'state', 'draining')
+  if v[2] or call('SCARD', P .. 'rotation') > most then
+    if v[1] == 'available' then settle(id, tick()) end
+    if v[1] == 'paused' then hint('manager', id) end -- stands by once it is thawed
+  end
+end
+fill()
 while call('ZCARD', P .. 'q') > 0 do
   local id = call('ZRANGE', P .. 'ready', 0, 0)[1]
   if not id or not settle(id, tick()) then break end

@@ -17,15 +17,18 @@ local id, ended = held_by(request, fence, token, now)
 if not id then return {'lost', ended} end
 
 local r = read_request(request)
-finish(id, 'unhealthy', 'unfit', now, 'reason', 'on_health_failure', 'note', note)
+finish(id, nil, 'unfit', now, 'reason', 'on_health_failure', 'note', note)
 call('HSET', key, 'rejected', fence)
 call('HDEL', key, 'begun')
+-- Where a spare takes its place, that goes to the first in the queue. That may be this request, so it is put there before.
+local back = again == '1' and not m[3] and r.wait_until > now and call('ZCARD', P .. 'q') > 0
+if not back then enter(id, 'unhealthy', now) end
 if again ~= '1' then return {'ended', 'unfit'} end
 if m[3] then
   conclude(request, 'cancelled')
   return {'ended', 'cancelled'}
 end
-local ready = call('ZRANGE', P .. 'ready', 0, 0)[1]
+local ready = not back and call('ZRANGE', P .. 'ready', 0, 0)[1]
 if ready then
   local at = tick() -- a fence of its own
   grant(ready, request, r, at, true)
@@ -41,4 +44,5 @@ if r.bundle and not r.front then
 end
 call('ZADD', P .. 'own', 'GT', int(now + tonumber(liveness)), r.process)
 enqueue(request, r, r.front or r.enqueued_at + tonumber(r.priority) * tonumber(m[2]), now)
+if back then enter(id, 'unhealthy', now) end
 return answer_again(request, now)

@@ -8,10 +8,10 @@ from pool.config import Config, Slot
 from pool.health import HealthReport
 from pool.manager.crew import Crew
 from pool.manager.watch import HealthWatch
-from pool.models import ContainerRecord, ResetLevel, ResetReason, State
-from pool.ports import ContainerSpec, EngineContainer, EngineState, Runtime
+from pool.models import ContainerRecord, PoolStatus, ResetLevel, ResetReason, State
+from pool.ports import EngineContainer, EngineState, Runtime
 from pool.reset import Resetter
-from pool.states import WORK_STATES
+from pool.states import IDLE_STATES, WORK_STATES
 from pool.store import PoolStore
 
 log = structlog.get_logger()
@@ -52,9 +52,19 @@ class Adoption:
                 if not self._crew.busy(container_id):
                     await self._runtime.remove(stray.ref)
                     self._log.info("container.removed", container=container_id, name=stray.name)
-        for slot in self._slots.values():
+        for slot in self._spares_first(records):
             if not self._crew.busy(slot.id):
                 await self._adopt(slot, next(iter(found.get(slot.id, [])), None), records.get(slot.id))
+
+    def overdue(self, status: PoolStatus) -> bool:
+        """Whether a container that left the configuration while it was leased came back: it is to give up its place."""
+        kept = (State.ALLOCATED, State.QUARANTINED)
+        return any(record.id not in self._slots and record.state not in kept for record in status.containers)
+
+    def _spares_first(self, records: dict[str, ContainerRecord]) -> list[Slot]:
+        """Return the slots in the order of adoption: an outdated spare must not take the place of another one."""
+        spares = {name for name, record in records.items() if record.state is State.SPARE}
+        return sorted(self._slots.values(), key=lambda slot: slot.id not in spares)
 
     async def _find(self) -> tuple[dict[str, list[EngineContainer]], list[EngineContainer]]:
         """Return the pool's containers by id, newest generation first, and the holders of their networks."""
@@ -85,10 +95,8 @@ class Adoption:
             await self._introduce(slot, container)
         elif record.state in WORK_STATES:
             self._crew.schedule(slot.id)
-        elif record.state in (State.AVAILABLE, State.ALLOCATED):
+        elif record.state in (*IDLE_STATES, State.ALLOCATED, State.PAUSED):
             await self._keep(slot, container, record)
-        elif record.state is State.PAUSED:
-            await self._keep_frozen(container, record)
 
     async def _introduce(self, slot: Slot, container: EngineContainer | None) -> None:
         """Make a container known that Redis does not know. Nobody knows what is in it, so it is recreated."""
@@ -100,14 +108,8 @@ class Adoption:
         if container is not None:
             self._log.warning("container.adopted_unknown", container=slot.id, name=container.name)
 
-    async def _keep_frozen(self, container: EngineContainer | None, record: ContainerRecord) -> None:
-        """Go on with a container that is frozen while nobody needs it, unless it died of that."""
-        if container is None or not (container.running or container.state is EngineState.PAUSED):
-            detail = f"the container is {container.state if container else 'gone'}"
-            await self._watch.judge(record, HealthReport("engine", detail, dead=True))
-
     async def _keep(self, slot: Slot, container: EngineContainer | None, record: ContainerRecord) -> None:
-        """Go on with a container that Redis knows and that is lent or ready to be."""
+        """Go on with a container that Redis knows and that is lent, ready to be, or frozen until somebody asks."""
         if container is None:
             await self._watch.judge(record, HealthReport("engine", "the container is gone", dead=True))
             return
@@ -117,9 +119,8 @@ class Adoption:
         if problem := await self._crew.holders.problem(container):
             await self._watch.judge(record, HealthReport("engine", problem, dead=True))
             return
-        wanted = ContainerSpec.of(self._config, slot, generation=1).spec
-        if container.spec != wanted:
-            if record.state is State.AVAILABLE:
+        if container.spec != self._crew.specs[slot.id]:
+            if record.state in IDLE_STATES:
                 note = "the configuration changed"
                 facts: dict[str, str | int] = {"reason": ResetReason.MANUAL.value, "level": int(ResetLevel.RECREATE)}
                 await self._store.transition(record, State.RESETTING, store=facts | {"note": note})

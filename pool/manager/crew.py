@@ -12,7 +12,7 @@ from pool.config import Config, Slot
 from pool.errors import ContainerGone, EngineError, ImageMissing, NameTaken, PortTaken, StoreError
 from pool.evidence import EvidenceKeeper
 from pool.models import ContainerRecord, PoolStatus, ResetLevel, ResetReason, State
-from pool.ports import ContainerSpec, EngineContainer, Runtime
+from pool.ports import ContainerSpec, EngineContainer, Runtime, newest
 from pool.recycling import Recycler
 from pool.reset import Attempt, Place, Resetter, first_level, next_level, stale_container
 from pool.states import WORK_STATES
@@ -36,6 +36,7 @@ class Crew:
 
     Attributes:
         containers: What the engine has for each slot, as last seen.
+        specs: Fingerprint of what the container of each slot is to be.
         holders: What keeps the network of each slot, where something does.
         idle: Set while there is nothing to do.
         conflict: Fails when the pool cannot be started as configured.
@@ -66,8 +67,9 @@ class Crew:
         self.conflict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._config = config
         self._options = config.pools[pool].reset
+        self._swaps = config.pools[pool].spares > 0
         self._slots = {slot.id: slot for slot in config.slots(pool)}
-        self._specs = {name: ContainerSpec.of(config, slot, generation=1).spec for name, slot in self._slots.items()}
+        self.specs = {name: ContainerSpec.of(config, slot, generation=1).spec for name, slot in self._slots.items()}
         self._runtime = runtime
         self._store = store
         self.holders = resetter.holders
@@ -150,14 +152,16 @@ class Crew:
             facts: dict[str, str | int] = {"reason": ResetReason.ON_HEALTH_FAILURE.value, "level": 0}
             await self._store.transition(record, State.RESETTING, store=facts | {"note": record.note})
             return
-        level = first_level(record, self._options)
-        if await self._recycler.served(record):
-            level = ResetLevel.RECREATE
+        level = ResetLevel.RECREATE if await self._recycler.served(record) else first_level(record, self._options)
+        if await self._gave_up_place(record, level):
+            return
         place = self._as_last_seen(slot, record) if ResetLevel.NONE < level <= ResetLevel.MEDIUM else None
         place = place or await self._place(slot, record)
-        await self._evidence.before_reset(record, place.container)
-        if place.container is None or place.container.spec != self._specs[slot.id]:
+        if place.container is None or place.container.spec != self.specs[slot.id]:
             level = ResetLevel.RECREATE
+            if await self._gave_up_place(record, level):
+                return
+        await self._evidence.before_reset(record, place.container)
         if level is ResetLevel.NONE:
             if not await self._grown(record, place.container):
                 await self._store.transition(record, State.AVAILABLE, facts={"verified": "off"})
@@ -169,6 +173,13 @@ class Crew:
             await self._fail(record, attempt)
         elif level is ResetLevel.RECREATE or not await self._grown(record, attempt.place.container):
             await self._succeed(record, attempt)
+
+    async def _gave_up_place(self, record: ContainerRecord, level: ResetLevel) -> bool:
+        """Let a spare take a container's place before slow work on it begins, where the pool has any."""
+        if not self._swaps or record.state is not State.CLEANING or level < ResetLevel.HARD:
+            return False
+        await self._store.transition(record, State.RESETTING)  # at no level yet: the evidence is still to be kept
+        return True
 
     async def _grown(self, record: ContainerRecord, container: EngineContainer | None) -> bool:
         """Whether a container that is ready to be lent uses so much memory that it is to be recreated instead."""
@@ -192,8 +203,7 @@ class Crew:
             except ContainerGone:
                 container = None
         if container is None:  # or made by an attempt that failed half-way: it has the name that the next one needs
-            made = [found for found in await self._runtime.list(self._config.deployment) if found.id == slot.id]
-            container = max(made, key=lambda found: found.generation, default=None)
+            container = newest(await self._runtime.list(self._config.deployment), slot.id)
         generation = record.info.generation
         return Place(slot, container, max(generation, container.generation) if container else generation)
 

@@ -34,6 +34,7 @@ class Freezer:
         self._crew = crew
         self._turns: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held: dict[str, int] = {}
         self._log = log.bind(pool=store.pool)
 
     async def look(self, status: PoolStatus) -> None:
@@ -43,6 +44,7 @@ class Freezer:
         work = [self.thaw(record.id) for record in due]
         if self._pause_after_s is not None and not status.queue:
             work += [self._freeze(record) for record in status.containers if self._is_idle(record, status.at)]
+        work += [self._keep_frozen(record) for record in status.containers if self._is_held(record)]
         await asyncio.gather(*work)
 
     def hear(self, container_id: str) -> None:
@@ -68,7 +70,7 @@ class Freezer:
         """Let a frozen container run on, and lend it. One that is not frozen stays as it is."""
         async with self._turn(container_id):
             record = await self._store.container(container_id)
-            if record is None or record.state is not State.PAUSED:
+            if record is None or record.state is not State.PAUSED or record.kept_frozen:
                 return
             if problem := await self._unpause(record):
                 note = {"note": problem}
@@ -105,6 +107,28 @@ class Freezer:
                 await self._unpause(now)
                 return
             self._log.info("container.frozen", container=record.id)
+
+    def _is_held(self, record: ContainerRecord) -> bool:
+        """Whether an operator wants a container frozen, and it was not seen to since."""
+        return record.kept_frozen and self._held.get(record.id) != record.revision
+
+    async def _keep_frozen(self, record: ContainerRecord) -> None:
+        """Freeze what an operator wants frozen; Redis says so already."""
+        container = self._crew.containers.get(record.id)
+        if container is None:
+            return
+        async with self._turn(record.id):
+            now = await self._store.container(record.id)
+            if now is None or not self._is_held(now):
+                return
+            try:
+                if (await self._runtime.inspect(container.ref)).state is EngineState.RUNNING:
+                    await self._runtime.pause(container.ref)
+                    self._log.info("container.frozen", container=record.id)
+            except EngineError as error:  # the next look tries again
+                self._log.warning("container.not_frozen", container=record.id, why=error.message)
+                return
+            self._held[record.id] = now.revision
 
     async def _unpause(self, record: ContainerRecord) -> str:
         """Thaw a container; returns why it cannot be lent, or nothing."""

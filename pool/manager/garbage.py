@@ -19,12 +19,12 @@ from pool.errors import EngineError, InvalidRequest, PoolError, UnknownPool
 from pool.evidence import Bundle, EvidenceKeeper, discard, evidence_root, find_bundles
 from pool.models import ContainerInfo, ContainerRecord, PoolStatus, State
 from pool.ports import LABEL, LABEL_EVIDENCE, EngineContainer, EngineState, Runtime
+from pool.states import IDLE_STATES
 from pool.store import Connection, PoolStore, find_orphans, forget_orphans, pool_names
 
 #: Seconds that a container gets to stop by itself before it is removed.
 _GRACE_S = 30.0
 _AT_ONCE = 8
-_DAY_S = 86_400.0
 
 log = structlog.get_logger()
 
@@ -123,8 +123,7 @@ class Garbage:
             pool, container_id = container.pool, container.id or container.holds
             if container_id in self._slots.get(pool, ()):
                 continue
-            status = await self._status(pool)
-            record = next((known for known in status.containers if known.id == container_id), None) if status else None
+            status, record = await self._look_up(pool, container_id)
             why = f"pool {pool!r} has no container {container_id!r}"
             if pool not in self._slots:
                 why = f"the configuration has no pool {pool!r}"
@@ -142,13 +141,18 @@ class Garbage:
         except (UnknownPool, InvalidRequest):  # a label may say anything
             return None
 
+    async def _look_up(self, pool: str, container_id: str) -> tuple[PoolStatus | None, ContainerRecord | None]:
+        """Return a pool and a container of it, as far as Redis knows them."""
+        status = await self._status(pool)
+        records = status.containers if status else ()
+        return status, next((record for record in records if record.id == container_id), None)
+
     async def _remove_container(self, container: EngineContainer) -> str:
         """Take a container out of rotation if it is in one, keep evidence if that is wanted, stop it, remove it."""
-        status = await self._status(container.pool)
-        record = next((known for known in status.containers if known.id == container.id), None) if status else None
+        status, record = await self._look_up(container.pool, container.id)
         if reason := _reason_to_keep(status, record):
             return reason
-        if record and record.state is State.AVAILABLE:
+        if record and record.state in IDLE_STATES:
             note = {"note": "it is being removed as garbage"}
             if not await PoolStore(self._connection, container.pool).transition(record, State.STOPPED, store=note):
                 return "somebody took it meanwhile"
@@ -164,9 +168,7 @@ class Garbage:
 
     async def _remove_holder(self, holder: EngineContainer) -> str:
         """Remove what kept the network of a container, unless somebody uses that after all."""
-        status = await self._status(holder.pool)
-        record = next((known for known in status.containers if known.id == holder.holds), None) if status else None
-        reason = _reason_to_keep(status, record)
+        reason = _reason_to_keep(*await self._look_up(holder.pool, holder.holds))
         if not reason:
             await self._runtime.remove(holder.ref)
         return reason
@@ -246,7 +248,7 @@ class Garbage:
         return "" if await self._runtime.discard_image(ref) else "a container or another image uses it"
 
     def _longest_keep_s(self) -> float:
-        return max(options.evidence.keep_days for options in self._config.pools.values()) * _DAY_S
+        return max(options.evidence.keep_s for options in self._config.pools.values())
 
     # Evidence
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from pool.audit import AuditFile, Auditor
 from pool.config import Config
 from pool.degradation import Degradation
 from pool.errors import EngineError, StoreError, UnknownPool
@@ -29,7 +30,7 @@ from pool.models import State
 from pool.ports import Runtime
 from pool.reaper import reap_all
 from pool.reset import Resetter
-from pool.store import Connection, PoolSettings, PoolStore, WakeListener, retrying
+from pool.store import ACCESS, Connection, PoolSettings, PoolStore, WakeListener, retrying
 
 #: How often the work list is read although no hint came.
 _WORK_POLL_S = 1.0
@@ -38,6 +39,7 @@ _ANNOUNCE_POLL_S = 0.02
 _DRAIN_POLL_S = 0.1
 _DEGRADATION_INTERVAL_S = 1.0
 _GARBAGE_INTERVAL_S = 3600.0
+_AUDIT_INTERVAL_S = 1.0
 
 log = structlog.get_logger()
 
@@ -82,6 +84,18 @@ class PoolManager:
         self._claimed_until = 0.0
         self._told: dict[str, str] = {}
         self._log = log.bind(pool=pool)
+        self._auditor = self._make_auditor()
+
+    @property
+    def _first(self) -> bool:
+        """Whether this is the manager that does what one of a deployment's is enough for."""
+        return self._store.pool == min(self._config.pools)
+
+    def _make_auditor(self) -> Auditor:
+        options = self._config.audit
+        file = AuditFile(options.file, self._tell) if options.file else None
+        others = [ACCESS] if self._first else []
+        return Auditor(self._connection, self._store.pool, keep=options.keep, file=file, others=others)
 
     async def run(self, ending: Ending) -> None:
         """Manage the pool until the end is requested.
@@ -168,6 +182,8 @@ class PoolManager:
             await wake.close()
             await resetter.close()
             with suppress(StoreError):
+                await self._auditor.look()
+            with suppress(StoreError):
                 await self._store.resign(self._id)
             self._log.info("manager.stopped")
 
@@ -189,7 +205,7 @@ class PoolManager:
         degradation = Degradation(self._options.degradation, self._store)
         await self._open(adoption)
         sweeps = []
-        if self._store.pool == min(self._config.pools):  # one of a deployment's managers is enough
+        if self._first:
             garbage = Garbage(self._config, self._runtime, self._connection)
             sweeps.append(self._every(_GARBAGE_INTERVAL_S, "garbage", garbage.sweep))
         loops = [
@@ -199,6 +215,7 @@ class PoolManager:
             self._every(interval_s, "samples", sampler.look),
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
             self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
+            self._every(_AUDIT_INTERVAL_S, "audit", self._auditor.look),
             self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew, freezer)),
             self._hear(wake, crew, freezer),
             listener.run(),
@@ -245,6 +262,8 @@ class PoolManager:
             self._log.error("redis.data_lost", then="every container is recreated before it is lent again")
             await self._open(adoption)
             return
+        if adoption.overdue(status):
+            await adoption.run()
         await crew.take_up(status)
         await freezer.look(status)
 
@@ -256,7 +275,9 @@ class PoolManager:
             await asyncio.sleep(_ANNOUNCE_POLL_S)
             with suppress(StoreError, UnknownPool):
                 status = await self._store.status()
-        self._log.info("pool.ready", available=status.count(State.AVAILABLE), containers=len(status.containers))
+        spares = {"spare": status.count(State.SPARE)} if self._options.spares else {}
+        ready = status.count(State.AVAILABLE)
+        self._log.info("pool.ready", available=ready, **spares, containers=len(status.containers))
         self.ready.set()
         await stop.wait()
 

@@ -15,6 +15,7 @@ from pool.manager.watch import pace, plan_reset
 from pool.models import ContainerRecord, State
 from pool.observed import Condition, Sample
 from pool.ports import EngineContainer, Runtime, Stats
+from pool.states import IDLE_STATES
 from pool.store import Observation, PoolStore
 
 #: Samples taken at the same time. Where each takes the engine a second, a round of many must not keep it from resets.
@@ -65,7 +66,7 @@ class Sampler:
         """
         status = await self._store.status()
         ahead_s = status.at - time.monotonic()  # the pool's clock goes on while the engine is asked
-        due = [record for record in status.containers if record.state in (State.AVAILABLE, State.ALLOCATED)]
+        due = [record for record in status.containers if record.state in (*IDLE_STATES, State.ALLOCATED)]
         pace_s = pace(self._interval_s, len(due))
         samples = await asyncio.gather(*(self._sample(each, ahead_s, n * pace_s) for n, each in enumerate(due)))
         seen = [found for found in samples if found is not None]
@@ -127,7 +128,7 @@ class Sampler:
                 key = (record.id, condition)
                 if condition not in observation.hold:
                     self._dealt_with.discard(key)
-                elif record.state is State.AVAILABLE and key not in self._dealt_with:
+                elif record.state in IDLE_STATES and key not in self._dealt_with:
                     urgent.append((sample.full_in_s or 0.0, record, condition, sample))
         if urgent:
             _, record, condition, sample = min(urgent, key=lambda candidate: candidate[0])

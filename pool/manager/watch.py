@@ -20,7 +20,7 @@ from pool.store import Observation, PoolStore
 _OVER_WHEN_HEALTHY = frozenset(condition for condition in Condition if not condition.measured)
 #: Between the beginnings of two checks: fifty at once would take the CPU from those who want containers.
 _PACE_S = 0.02
-_WATCHED = (State.AVAILABLE, State.ALLOCATED, State.PAUSED)
+_WATCHED = (State.AVAILABLE, State.SPARE, State.ALLOCATED, State.PAUSED)
 _RUNS = (EngineState.RUNNING, EngineState.PAUSED, EngineState.RESTARTING)
 
 log = structlog.get_logger()

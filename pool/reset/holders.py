@@ -50,6 +50,11 @@ class Holders:
         holder = self._known.get(slot_id)
         return holder.ports if holder is not None and container.joins == holder.ref else container.ports
 
+    def address(self, slot_id: str, container: EngineContainer) -> str:
+        """Return where the network of a slot's container reaches it: its own, or that of the holder that it joins."""
+        holder = self._known.get(slot_id)
+        return holder.address if holder is not None and container.joins == holder.ref else container.address
+
     async def prepare(self, slot: Slot) -> str:
         """Make sure that a slot has the holder that it is to have, and no other one.
 
@@ -118,7 +123,7 @@ class Holders:
     def _fits(self, slot: Slot, holder: EngineContainer) -> bool:
         if not self.wanted or slot.id in self._doubtful:
             return False
-        cut_off = holder.state in _RUNS and bool(slot.ports) and not holder.ports
+        cut_off = holder.state in _RUNS and bool(slot.inside) and not (holder.ports if slot.ports else holder.address)
         return not cut_off and holder.spec == ContainerSpec.of_holder(self._config, slot).spec
 
     async def _remove(self, slot: Slot, holder: EngineContainer) -> None:

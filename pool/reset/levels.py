@@ -116,10 +116,13 @@ class Resetter:
 
     def info(self, slot: Slot, container: EngineContainer, generation: int) -> ContainerInfo:
         """Return what clients need to reach a container."""
+        host, url = self._options.advertise_host, ""
         ports = dict(self.holders.ports(slot.id, container))
-        first = next(iter(slot.ports), None)
-        host = self._options.advertise_host
-        url = f"{self._options.scheme}://{host}:{ports[first]}" if first in ports else ""
+        if self._options.access == "gateway":
+            host = self.holders.address(slot.id, container)
+            ports = {port: port for port in slot.inside if host}
+        elif (first := next(iter(slot.ports), None)) in ports:
+            url = f"{self._options.scheme}://{host}:{ports[first]}"
         return ContainerInfo(
             id=slot.id,
             name=slot.name,
@@ -129,6 +132,7 @@ class Resetter:
             labels=dict(self._options.container.labels),
             generation=generation,
             hand_out=self._options.health.check_at_hand_out(ports),
+            gateway=self._options.gateway_rules(self._config.gateway_base),
         )
 
     async def attempt(self, place: Place, level: ResetLevel) -> Attempt:
@@ -221,10 +225,10 @@ class Resetter:
         """Publish where a started container is reached, and wait until it answers."""
         trial.doing = _WAITING
         slot = trial.place.slot
-        if container.running and slot.ports and not self.holders.ports(slot.id, container):
-            self.holders.doubt(slot.id)
-            raise _NotClean("it publishes no port any more: somebody has cut it off from its network")
         info = self.info(slot, container, trial.place.generation)
+        if container.running and slot.inside and not info.ports:
+            self.holders.doubt(slot.id)
+            raise _NotClean("it has no port any more: somebody has cut it off from its network")
         await self._store.register(info, spec=container.spec)
         if problem := await self._wait_healthy(container, info, self._options.health.start_timeout_s):
             self.holders.doubt(slot.id)

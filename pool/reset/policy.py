@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pool.config import ResetOptions
 from pool.models import ContainerRecord, Outcome, PoolStatus, ResetLevel, ResetReason, State
+from pool.states import IDLE_STATES
 
 
 def first_level(record: ContainerRecord, options: ResetOptions) -> ResetLevel:
@@ -32,7 +33,7 @@ def stale_container(status: PoolStatus, options: ResetOptions) -> ContainerRecor
         return None
     if any(r.state is State.RESETTING and r.reason is ResetReason.ON_ALLOCATION for r in status.containers):
         return None
-    idle = [record for record in status.containers if record.state is State.AVAILABLE]
+    idle = [record for record in status.containers if record.state in IDLE_STATES]
     oldest = min(idle, key=lambda record: record.since, default=None)
     if oldest is None or status.at - oldest.since < options.on_allocation_after_s:
         return None

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pool.runtimes.docker import DockerRuntime
+from pool.runtimes.docker import DockerRuntime, EngineFacts, PublishedPort
 
-__all__ = ["DockerRuntime"]
+__all__ = ["DockerRuntime", "EngineFacts", "PublishedPort"]

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from pool.store.audit_store import ACCESS, AuditStore, Link
 from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.decode import Measured
 from pool.store.events import read_events
+from pool.store.follow import ends, follow
 from pool.store.observation import Observation
 from pool.store.orphans import find_orphans, forget_orphans
 from pool.store.pool_store import Claim, PoolSettings, PoolStore, pool_names
-from pool.store.request import LIVENESS_S, RequestSpec
-from pool.store.request_store import Grant, RequestStore, Waiting
+from pool.store.request import LIVENESS_S, RequestRecord, RequestSpec
+from pool.store.request_store import Grant, PoolLimits, RequestStore, Sight, Waiting
+from pool.store.token_store import TokenRecord, TokenStore
 from pool.store.wake import WakeListener
 
 __all__ = [
+    "ACCESS",
     "LIVENESS_S",
+    "AuditStore",
     "Claim",
     "Connection",
     "Grant",
+    "Link",
     "Measured",
     "Observation",
+    "PoolLimits",
     "PoolSettings",
     "PoolStore",
+    "RequestRecord",
     "RequestSpec",
     "RequestStore",
+    "Sight",
+    "TokenRecord",
+    "TokenStore",
     "Waiting",
     "WakeListener",
     "check_pool_name",
+    "ends",
     "find_orphans",
+    "follow",
     "forget_orphans",
     "pool_names",
     "read_events",

@@ -135,6 +135,10 @@ class Connection:
         """Look anew, before the next command, for the server that is due: one of them failed."""
         self._servers.doubt()
 
+    def again(self) -> Connection:
+        """Return another connection to the same Redis, with as much patience, to be closed on its own."""
+        return Connection(self._url, patience_s=self._patience_s, clock_us=self.clock_us)
+
     def without_patience(self) -> Connection:
         """Return the same connection for calls that rather fail at once than wait."""
         other = copy.copy(self)

@@ -11,8 +11,10 @@ from typing import Any
 from pool.models import (
     ContainerInfo,
     ContainerRecord,
+    GatewayRules,
     HandOutCheck,
     LeaseData,
+    LeaseRef,
     Outcome,
     PoolFacts,
     PoolStatus,
@@ -73,6 +75,8 @@ def dump_info(info: ContainerInfo) -> str:
     }
     if info.hand_out is not None:
         data["hand_out"] = asdict(info.hand_out)
+    if info.gateway is not None:
+        data["gateway"] = asdict(info.gateway)
     return json.dumps(data)
 
 
@@ -85,6 +89,8 @@ def load_info(text: str, generation: str) -> ContainerInfo:
     }
     if check := data.get("hand_out"):
         own["hand_out"] = HandOutCheck(**check | {"status": tuple(check["status"]), "headers": dict(check["headers"])})
+    if rules := data.get("gateway"):
+        own["gateway"] = GatewayRules(**rules)
     return ContainerInfo(**data | own, generation=int(generation))
 
 
@@ -103,10 +109,11 @@ def dump_facts(facts: PoolFacts) -> str:
 def lease(pool: str, flat: Sequence[str]) -> LeaseData:
     """Read a lease from its container's hash."""
     fields = pairs(flat)
+    info = load_info(fields["info"], fields["generation"])
     return LeaseData(
         pool=pool,
         request_id=fields["request"],
-        container=load_info(fields["info"], fields["generation"]),
+        container=info,
         owner=fields["owner"],
         priority=Priority(int(fields["priority"])),
         fence=int(fields["fence"]),
@@ -118,7 +125,12 @@ def lease(pool: str, flat: Sequence[str]) -> LeaseData:
         waited_s=seconds(int(fields["granted_at"]) - int(fields["enqueued_at"])),
         extensions_used=int(fields["extensions"]),
         metadata=json.loads(fields.get("metadata", "{}")),
+        gateway_url=_gateway_url(info, LeaseRef(pool, fields["request"], int(fields["fence"]), fields["token"])),
     )
+
+
+def _gateway_url(info: ContainerInfo, ref: LeaseRef) -> str:
+    return ref.url(info.gateway.base) if info.gateway is not None and info.gateway.base else ""
 
 
 def recommendation(reply: Sequence[str]) -> TimeoutRecommendation:
@@ -203,6 +215,7 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
         mean_held_s=seconds(meta["mean_held"]) if "mean_held" in meta else None,
         mean_reset_s=seconds(meta["mean_reset"]) if "mean_reset" in meta else None,
         facts=PoolFacts(**json.loads(meta["facts"])),
+        rotation=int(meta["rotation"]) if meta.get("rotation") else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pool.models import Event
@@ -20,8 +21,10 @@ async def read_events(connection: Connection, pool: str, *, after: str = "-", co
     start = "-" if after == "-" else f"({after}"
     async with connection.plain() as redis:
         entries: Any = await redis.xrange(f"cp:{{{pool}}}:events", start, "+", count=count)
-    events = []
-    for entry_id, fields in entries:
-        facts: dict[str, str] = dict(fields)
-        events.append(Event(id=entry_id, type=facts.pop("type"), at=int(facts.pop("at")) / 1e6, fields=facts))
-    return events
+    return [to_event(entry_id, fields) for entry_id, fields in entries]
+
+
+def to_event(entry_id: str, fields: Mapping[str, str]) -> Event:
+    """Read an entry of the stream."""
+    facts = dict(fields)
+    return Event(id=entry_id, type=facts.pop("type"), at=int(facts.pop("at")) / 1e6, fields=facts)

@@ -12,14 +12,15 @@ from pool.store.pool_store import PoolStore, pool_names
 _KEY = re.compile(r"cp:\{([^}]*)\}:(.+)", re.DOTALL)
 #: Tells how a request ended, to whoever asks again; it expires by itself.
 _REQUEST = "r:"
-_EVENTS = "events"
+#: These tell the story of a pool, and expire once it is gone.
+_STORY = ("events", "audit")
 
 
 async def find_orphans(connection: Connection) -> dict[str, list[str]]:
     """Return the keys of pools that were never opened or are gone, by pool, without their prefix.
 
-    What tells the story of a pool — how its requests ended, and its events — expires by itself and is not among them. A
-    pool that is still in the list of pools is one of them even if it has no key.
+    What tells the story of a pool — how its requests ended, its events and its audit — expires by itself and is not
+    among them. A pool that is still in the list of pools is one of them even if it has no key.
 
     Raises:
         StoreUnavailable: Redis did not answer.
@@ -35,8 +36,7 @@ async def find_orphans(connection: Connection) -> dict[str, list[str]]:
         if "meta" in names or await _known(connection, pool):
             continue
         kept = {name for name in names if name.startswith(_REQUEST)}
-        if _EVENTS in names and await _expires(connection, pool, _EVENTS):
-            kept.add(_EVENTS)
+        kept |= {name for name in _STORY if name in names and await _expires(connection, pool, name)}
         if names - kept or pool in listed:
             orphans[pool] = sorted(names - kept)
     return orphans

@@ -36,6 +36,11 @@ def _facts(options: PoolOptions) -> PoolFacts:
     return PoolFacts(memory_mb, container.cpus, dict(container.labels))
 
 
+def _flat(facts: Mapping[str, str | int] | None) -> list[str]:
+    """Write names and values one after the other, as scripts take them."""
+    return [str(part) for pair in (facts or {}).items() for part in pair]
+
+
 def _limit(value: int | None) -> str:
     return "" if value is None else str(value)
 
@@ -68,6 +73,7 @@ class PoolSettings:
                 "adaptive": str(int(limits.adaptive_timeouts)),
                 "hold": str(us(options.degradation.hold_s)),
                 "facts": decode.dump_facts(_facts(options)),
+                "rotation": _limit(options.rotation if options.spares else None),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE and not options.recycle.wanted)),
             }
         )
@@ -96,8 +102,7 @@ class PoolStore(RequestStore):
 
     async def open(self, settings: PoolSettings, incarnation: str) -> tuple[bool, str]:
         """Create the pool if it is unknown, write its settings; returns whether it was created, and its incarnation."""
-        flat = [part for pair in settings.fields.items() for part in pair]
-        created, incarnation = await self._run("open", incarnation, *flat)
+        created, incarnation = await self._run("open", incarnation, *_flat(settings.fields))
         async with self.connection.plain() as redis:
             await redis.sadd(POOLS_KEY, self.pool)
         return bool(created), incarnation
@@ -133,8 +138,7 @@ class PoolStore(RequestStore):
             ForbiddenTransition: The table of states has no such move.
         """
         check_transition(record.state, to)
-        kept = [str(part) for pair in (store or {}).items() for part in pair]
-        told = [str(part) for pair in (facts or {}).items() for part in pair]
+        kept, told = _flat(store), _flat(facts)
         moved, _, _ = await self._run(
             "transition", record.id, record.state.value, record.revision, to.value, len(kept), *kept, *told
         )
@@ -171,29 +175,40 @@ class PoolStore(RequestStore):
         """Give up the claim, if it is ours."""
         await self._run("lead", manager, 0, "")
 
-    async def drain(self, *, by: Literal["manager", "operator"] = "manager") -> int:
+    async def drain(
+        self, *, by: Literal["manager", "operator"] = "manager", facts: Mapping[str, str] | None = None
+    ) -> int:
         """Take no new request and end the waiting ones; returns how many leases are still held.
 
         Args:
             by: Whose wish it is: a manager's ends when the pool is opened again, an operator's with `resume` only.
+            facts: For the event.
         """
-        return int(await self._run("drain", by))
+        return int(await self._run("drain", by, *_flat(facts)))
 
-    async def drain_container(self, container_id: str) -> None:
+    async def drain_container(self, container_id: str, facts: Mapping[str, str] | None = None) -> None:
         """Keep a container from its next lease until `resume`; what holds it goes on.
 
+        Args:
+            container_id: Which one.
+            facts: For the event.
+
         Raises:
             UnknownPool, UnknownContainer: There is none.
         """
-        self._expect(await self._run("drain_container", container_id), container_id)
+        self._expect(await self._run("drain_container", container_id, *_flat(facts)), container_id)
 
-    async def resume(self, container_id: str = "") -> None:
+    async def resume(self, container_id: str = "", facts: Mapping[str, str] | None = None) -> None:
         """Lend a draining container again, or without an id the draining pool.
 
+        Args:
+            container_id: Which one.
+            facts: For the event.
+
         Raises:
             UnknownPool, UnknownContainer: There is none.
         """
-        self._expect(await self._run("resume", container_id), container_id)
+        self._expect(await self._run("resume", container_id, *_flat(facts)), container_id)
 
     def _expect(self, reply: str, container_id: str) -> None:
         if reply == "unknown_pool":
@@ -223,8 +238,7 @@ class PoolStore(RequestStore):
         Returns:
             False if somebody else changed it meanwhile, or nothing changes.
         """
-        told = [part for pair in facts.items() for part in pair]
-        return bool(await self._run("degrade", old, new, *told))
+        return bool(await self._run("degrade", old, new, *_flat(facts)))
 
     async def tell(self, kind: str, facts: Mapping[str, str]) -> None:
         """Put an event into the pool's stream; into none where no manager ever opened the pool.
@@ -233,8 +247,7 @@ class PoolStore(RequestStore):
             kind: Its type, dotted, such as `container.evidence`.
             facts: What there is to say.
         """
-        told = [part for pair in facts.items() for part in pair]
-        await self._run("tell", kind, *told)
+        await self._run("tell", kind, *_flat(facts))
 
     async def observe(self, observations: Sequence[Observation]) -> None:
         """Keep what was seen of containers, and tell of what began and what ended."""

@@ -39,10 +39,7 @@ def of_request(pool: str, url: str, request: RequestSpec, reply: Sequence[str]) 
                 retry_after_s=int(hold) / 1e6,
             )
         case ["too_many", containers]:
-            return RequirementsUnmet(
-                f"pool {pool!r} has {containers} containers; more of them can never be had at once",
-                hint="ask for fewer, or make the pool larger",
-            )
+            return too_many(pool, containers)
         case ["over_limit", which, limit]:
             return over_limit(pool, which, request.owner, limit)
         case ["limit", name, limit]:
@@ -58,6 +55,14 @@ def of_request(pool: str, url: str, request: RequestSpec, reply: Sequence[str]) 
                 f"request {request.request_id!r} has already ended: {state}", hint="ask again under a new id"
             )
     raise AssertionError(f"acquire.lua does not reply {reply!r}")
+
+
+def too_many(pool: str, containers: int | str, wanted: int | str = "more") -> RequirementsUnmet:
+    """Return the error of a bundle that is larger than its pool."""
+    return RequirementsUnmet(
+        f"pool {pool!r} has {containers} containers; {wanted} of them can never be had at once",
+        hint="ask for fewer, or make the pool larger",
+    )
 
 
 def over_limit(pool: str, which: str, owner: str, limit: str) -> Refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pool.models import Priority
+from pool.models import Priority, RequestState
 
 #: A client process counts as alive for this long after its last sign of life.
 LIVENESS_S = 10.0
@@ -36,3 +36,15 @@ class RequestSpec:
     def member_ids(self, count: int) -> list[str]:
         """Return the ids of the requests that a bundle of so many is made of."""
         return [f"{self.request_id}.{number}" for number in range(1, count + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """What Redis remembers of a request.
+
+    Attributes:
+        spec: What it takes to ask for it again; its times are not kept.
+    """
+
+    state: RequestState
+    spec: RequestSpec

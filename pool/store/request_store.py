@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.errors import AlreadyReleased, ExtensionDenied, RequestConflict
-from pool.models import LeaseData, LeaseRef, Outcome, RequestState, TimeoutRecommendation
+from pool.models import LeaseData, LeaseRef, Outcome, Priority, RequestState, TimeoutRecommendation
+from pool.redaction import redact
 from pool.store import decode, refusals
 from pool.store.connection import Connection, check_pool_name
-from pool.store.request import LIVENESS_S, RequestSpec
+from pool.store.request import LIVENESS_S, RequestRecord, RequestSpec
 
 
 def us(seconds: float) -> int:
@@ -32,6 +33,33 @@ class Waiting:
 
     position: int
     wait_s: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a request stands.
+
+    Attributes:
+        state: `leased` while its lease holds, or how it ended, such as `released` or `lost`; or that it waits.
+        fence: Of its lease, the last one where it had several; 0 before the first.
+        token: The secret of its leases, to be compared.
+        at: When Redis said so, in seconds since the epoch by its clock.
+        lease: The lease, while it holds.
+    """
+
+    state: RequestState
+    fence: int
+    token: str = field(repr=False)
+    at: float
+    lease: LeaseData | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """What a pool's configuration allows a request: how long it may wait, how often its lease is extended."""
+
+    max_wait_s: float
+    max_extensions: int
 
 
 class RequestStore:
@@ -129,7 +157,7 @@ class RequestStore:
             LeaseLost: It holds nothing.
         """
         reply = await self._run(
-            "reject", ref.request_id, ref.fence, ref.token, us(liveness_s), note, "1" if again else "0"
+            "reject", ref.request_id, ref.fence, ref.token, us(liveness_s), redact(note), "1" if again else "0"
         )
         if reply[0] == "lost":
             raise refusals.lost(ref.request_id, ref.pool, reply[1])
@@ -192,7 +220,7 @@ class RequestStore:
             LeaseLost: The lease has ended.
         """
         reply = await self._run(
-            "extend", ref.request_id, ref.fence, ref.token, us(extra_s), reason, "" if used is None else used
+            "extend", ref.request_id, ref.fence, ref.token, us(extra_s), redact(reason), "" if used is None else used
         )
         match reply:
             case ["extended", _, fields]:
@@ -209,6 +237,14 @@ class RequestStore:
                 )
         raise refusals.lost(ref.request_id, ref.pool, reply[0])
 
+    async def look(self, request_id: str) -> Sight | None:
+        """Return how a request stands, without changing anything; None where Redis knows nothing of it."""
+        match await self._run("look", request_id):
+            case [at, state, fence, token, fields]:
+                lease = decode.lease(self.pool, fields) if fields else None
+                return Sight(RequestState(state), int(fence or 0), token, decode.seconds(at), lease)
+        return None
+
     async def recommend(self, label: str) -> TimeoutRecommendation | None:
         """Return what the history of a label recommends; None where it has fewer than five leases.
 
@@ -219,6 +255,30 @@ class RequestStore:
         if reply == "unknown_pool":
             raise refusals.unknown_pool(self.pool, self.connection.url)
         return decode.recommendation(reply) if reply else None
+
+    async def find(self, request_id: str) -> RequestRecord | None:
+        """Return what is remembered of a request; None where it was never seen, or an hour after its end."""
+        async with self.connection.plain() as redis:
+            values: Any = await redis.hmget(
+                self._key(f"r:{request_id}"), ["state", "owner", "process", "priority", "token"]
+            )
+        state, owner, process, priority, token = values
+        if owner is None:  # also of one that was withdrawn before it arrived
+            return None
+        spec = RequestSpec(request_id, token, owner, process, Priority(int(priority)), wait_s=0)
+        return RequestRecord(RequestState(state), spec)
+
+    async def limits(self) -> PoolLimits:
+        """Return what the pool's configuration allows a request.
+
+        Raises:
+            UnknownPool: No manager ever opened it.
+        """
+        async with self.connection.plain() as redis:
+            values: Any = await redis.hmget(self._meta, ["max_wait", "max_extensions"])
+        if None in values:
+            raise refusals.unknown_pool(self.pool, self.connection.url)
+        return PoolLimits(decode.seconds(values[0]), int(values[1]))
 
     async def cancel(self, request_id: str, token: str) -> str:
         """Withdraw a request; what it was granted meanwhile goes on to the next one.

@@ -77,6 +77,7 @@ class MemoryContainer:
             oom_killed=self.oom_killed,
             started_at=self.started_at,
             joins=self.spec.joins,
+            address="127.0.0.1" if self.running and not self.spec.joins else "",
         )
 
     def begin(self) -> None:

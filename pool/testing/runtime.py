@@ -305,6 +305,10 @@ class MemoryRuntime(MemoryStock):
         lines = self._get(ref).logs
         return "".join(f"{line}\n" for line in lines[max(0, len(lines) - tail) :])
 
+    async def follow_logs(self, ref: str, *, tail: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the last lines of the container's `logs`."""
+        yield (await self.logs(ref, tail=10**9 if tail is None else tail)).encode()
+
     async def describe(self, ref: str) -> Mapping[str, Any]:
         """Return what there is to say, the values of environment variables hidden."""
         self._call("describe", ref)

@@ -1,4 +1,4 @@
-"""The long run: `python -m tests.concurrency --seconds 600`. It is also how the other processes are started."""
+"""The long run: `python -m tests.concurrency --seconds 600`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import argparse
 import asyncio
 import logging
 import random
-import sys
 import time
-from pathlib import Path
 
 import structlog
 
-from tests.concurrency import play, recorder, worker
+from tests.concurrency import play
 from tests.concurrency.book import Report
 from tests.concurrency.scene import Cast, set_up
 
@@ -33,21 +31,15 @@ async def soak(cast: Cast, seconds: float) -> Report:
 
 
 def main() -> None:
-    match sys.argv[1:]:
-        case ["recorder", socket]:
-            asyncio.run(recorder.serve(Path(socket)))
-        case ["worker", url, pool, socket, name, tasks, seed]:
-            asyncio.run(worker.work(url, pool, Path(socket), name, int(tasks), int(seed)))
-        case _:
-            parser = argparse.ArgumentParser(prog="python -m tests.concurrency", description=__doc__)
-            parser.add_argument("--seconds", type=float, default=60.0, help="how long; then everything is checked")
-            parser.add_argument("--containers", type=int, default=10)
-            parser.add_argument("--on-release", choices=["soft", "none"], default="soft")
-            parser.add_argument("--seed", type=int, default=1)
-            options = parser.parse_args()
-            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-            cast = Cast(options.containers, on_release=options.on_release, seed=options.seed)
-            print(asyncio.run(soak(cast, options.seconds)).counts)
+    parser = argparse.ArgumentParser(prog="python -m tests.concurrency", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long; then everything is checked")
+    parser.add_argument("--containers", type=int, default=10)
+    parser.add_argument("--on-release", choices=["soft", "none"], default="soft")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    cast = Cast(options.containers, on_release=options.on_release, seed=options.seed)
+    print(asyncio.run(soak(cast, options.seconds)).counts)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class Cast:
         on_release: Level of the reset after a passed lease; with `none` a release hands over in the same step.
         workers: Client processes.
         tasks: Tasks in each.
+        pace_s: At most this long between two uses of a container by its holder. Where many containers are used at the
+            shortest, the machine has nothing left for what disturbs them, and the play takes several times as long.
         ttl_s: A lease lapses without a heartbeat for this long.
         seed: Of what the tasks choose; their interleaving is the machine's.
     """
@@ -50,6 +52,7 @@ class Cast:
     on_release: str = "soft"
     workers: int = 4
     tasks: int = 50
+    pace_s: float = 0.008
     ttl_s: float = 1.5
     seed: int = 1
 
@@ -119,7 +122,7 @@ class Scene:
 
     async def start_worker(self, name: str) -> None:
         """Start a client process, as a new one or in the place of one that was killed."""
-        arguments = ("worker", self.url, POOL, self.socket, name, self.cast.tasks, self.cast.seed)
+        arguments = ("worker", self.url, POOL, self.socket, name, self.cast.tasks, self.cast.pace_s, self.cast.seed)
         worker = self.workers[name] = await start_role(*map(str, arguments))
         await _ready(worker)
 
@@ -167,8 +170,8 @@ def _holders(report: Report) -> list[str]:
 
 
 async def start_role(*arguments: str) -> Process:
-    """Start this package as another process, which ends with our pipe to it."""
-    command = (sys.executable, "-m", "tests.concurrency", *arguments)
+    """Start one of the other processes, which ends with our pipe to it."""
+    command = (sys.executable, "-m", "tests.concurrency.role", *arguments)
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 

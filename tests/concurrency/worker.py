@@ -28,6 +28,7 @@ class Task:
     pool: str
     socket: Path
     who: str
+    pace_s: float
     chance: random.Random
 
     async def live(self) -> None:
@@ -55,18 +56,19 @@ class Task:
         async with asyncio.timeout(broken_off_after_s), lease:
             async with recorder.Stay(self.socket, lease, self.who) as stay:
                 for _ in range(10_000 if overstay else self.chance.randint(1, 5)):
-                    await asyncio.sleep(self.chance.uniform(0, 0.008))
+                    await asyncio.sleep(self.chance.uniform(0, self.pace_s))
                     await stay.use()
             await lease.release(self.chance.choices(list(Outcome), [8, 1, 1])[0])
 
 
-async def work(url: str, pool: str, socket: Path, name: str, tasks: int, seed: int) -> None:
+async def work(url: str, pool: str, socket: Path, name: str, tasks: int, pace_s: float, seed: int) -> None:
     """Run a worker until its standard input ends, or a task fails."""
     client = AsyncClient(url, patience_s=_PATIENCE_S)
     await retrying(for_s=_PATIENCE_S)(client.connect)  # it tries once only, which a crowded machine may be too slow for
     async with client:
         print("ready", flush=True)
-        lives = [Task(client, pool, socket, f"{name}.{n}", random.Random(f"{seed}.{name}.{n}")) for n in range(tasks)]
+        names = [f"{name}.{n}" for n in range(tasks)]
+        lives = [Task(client, pool, socket, who, pace_s, random.Random(f"{seed}.{who}")) for who in names]
         running = [asyncio.create_task(life.live()) for life in lives]
         ending = asyncio.create_task(recorder.input_ended())
         await asyncio.wait([*running, ending], return_when=asyncio.FIRST_COMPLETED)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import docker
 import pytest
+import pytest_asyncio
 from docker import APIClient
 from docker.errors import NotFound
 
 from pool.config import DockerOptions
-from pool.ports import LABEL_DEPLOYMENT
 from pool.runtimes import DockerRuntime
+from tests.docker.cleaning import remove_deployment
+from tests.docker.managed import Bench, Manage, Stopwatch, managed
 
 SAMPLE_IMAGE = "containerpool-sample:latest"
 
@@ -43,7 +45,7 @@ def deployment(docker_api: APIClient) -> Iterator[str]:
     remove_deployment(docker_api, name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sample_image(docker_api: APIClient) -> str:
     """The small image that stands for a browser."""
     try:
@@ -53,6 +55,31 @@ def sample_image(docker_api: APIClient) -> str:
     return SAMPLE_IMAGE
 
 
+@pytest.fixture(scope="session")
+def manage(redis_url: str, docker_api: APIClient, sample_image: str) -> Manage:
+    """Manage a pool of a deployment of its own, on the machine's engine unless told otherwise."""
+    return lambda api=docker_api, runtime=None, **changes: managed(redis_url, api, runtime, **changes)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bench(shared: Bench) -> AsyncIterator[Bench]:
+    """A test's turn with the one pool that its module has as the fixture `shared`."""
+    async with shared.turn() as bench:
+        yield bench
+
+
+@pytest.fixture
+def stopwatch(record_property: Callable[[str, object], None]) -> Stopwatch:
+    return Stopwatch(record_property)
+
+
+@pytest.fixture
+def lost_sockets() -> Iterator[None]:
+    """The SDK loses its socket wherever nobody listens: they are found here rather than in another test."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that was free a moment ago."""
@@ -60,14 +87,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def remove_deployment(client: APIClient, deployment: str) -> None:
-    """Remove all that carries a deployment's label."""
-    mine = {"label": [f"{LABEL_DEPLOYMENT}={deployment}"]}
-    for container in client.containers(all=True, filters=mine):
-        with suppress(NotFound):
-            client.remove_container(container["Id"], v=True, force=True)
-    for network in client.networks(filters=mine):
-        with suppress(NotFound):
-            client.remove_network(network["Id"])

@@ -15,7 +15,7 @@ from docker import APIClient
 from pool.bench import run_reset
 from pool.ports import LABEL_DEPLOYMENT
 from pool.reset.recipe import STAGES
-from tests.docker.conftest import remove_deployment
+from tests.docker.cleaning import remove_deployment
 from tests.support import eventually
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from docker import APIClient
 
 from pool.demo.plan import planned_runs
 from pool.ports import LABEL_DEPLOYMENT
-from tests.docker.conftest import remove_deployment
+from tests.docker.cleaning import remove_deployment
 
 _DEADLINE_S = 100
 

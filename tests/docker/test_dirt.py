@@ -6,21 +6,18 @@ import asyncio
 import os
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
 from docker import APIClient
 
-from pool.config import DockerOptions
 from pool.models import ResetLevel
 from pool.ports import ShellSession
 from pool.runtimes import DockerRuntime
-from tests.docker.conftest import remove_deployment
 from tests.docker.dirt import CONTAINER, HARD, IMAGE, RECIPE, SOFT, TABLE, Dirt
 from tests.docker.images import built
-from tests.docker.managed import POOL, Bench, ask, managed
+from tests.docker.managed import Bench, Manage, ask
 from tests.support import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -64,18 +61,13 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def playground(docker_api: APIClient) -> Iterator[tuple[str, str]]:
-    """A deployment and an image of this module only."""
-    deployment = f"t-{uuid.uuid4().hex[:8]}"
+def image(docker_api: APIClient) -> Iterator[str]:
     with built(docker_api, IMAGE) as image:
-        yield deployment, image
-        remove_deployment(docker_api, deployment)
+        yield image
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(redis_url: str, playground: tuple[str, str], docker_api: APIClient) -> AsyncIterator[Site]:
-    deployment, image = playground
-    runtime = DockerRuntime(DockerOptions())
+async def site(manage: Manage, image: str) -> AsyncIterator[Site]:
     changes = {
         "size": 1,
         "container": CONTAINER | {"image": image},
@@ -83,11 +75,8 @@ async def site(redis_url: str, playground: tuple[str, str], docker_api: APIClien
         "reset": {"recipe": RECIPE, "soft_timeout_s": 5},
         "evidence": {"causes": []},
     }
-    try:
-        async with managed(redis_url, deployment, docker_api, runtime, **changes) as bench:
-            yield Site(bench, runtime, await ask((await bench.record()).info.url, "GET", "/leftovers"))
-    finally:
-        await runtime.close()
+    async with manage(**changes) as bench:
+        yield Site(bench, bench.runtime, await ask((await bench.record()).info.url, "GET", "/leftovers"))
 
 
 async def forgotten(site: Site) -> None:
@@ -123,7 +112,7 @@ async def shared(site: Site) -> None:
 async def test_what_a_tenant_left_that_is_no_file_and_no_process_of_its_own_is_gone_too(
     site: Site, plant: Callable[[Site], Awaitable[None]], trace: str, cured_by: ResetLevel
 ) -> None:
-    async with await site.bench.client.acquire(POOL):
+    async with await site.bench.client.acquire(site.bench.pool):
         assert not await site.succeeds(trace)
         await site.succeeds("touch /tmp/file")
         await plant(site)
@@ -134,7 +123,7 @@ async def test_what_a_tenant_left_that_is_no_file_and_no_process_of_its_own_is_g
         await shell.close()
     site.shells.clear()
 
-    async with await site.bench.client.acquire(POOL):
+    async with await site.bench.client.acquire(site.bench.pool):
         assert not await site.succeeds(trace)
         shells = [process for process in await site.runtime.processes(await site.ref()) if process.command == "/bin/sh"]
         assert len(shells) == 1, "that of the resets"
@@ -144,14 +133,14 @@ async def test_what_a_tenant_left_that_is_no_file_and_no_process_of_its_own_is_g
 @pytest.mark.parametrize("kind", TABLE)
 async def test_what_a_tenant_left_is_gone_for_the_next_by_the_level_that_the_table_says(site: Site, kind: str) -> None:
     dirt: Dirt = TABLE[kind]
-    async with await site.bench.client.acquire(POOL):
+    async with await site.bench.client.acquire(site.bench.pool):
         assert not await site.shows(dirt), "it was clean before"
         assert await site.succeeds(dirt.plant, dirt.user)
         await eventually(lambda: site.shows(dirt))
 
     cured_by = await site.given_back()
 
-    async with await site.bench.client.acquire(POOL) as after:
+    async with await site.bench.client.acquire(site.bench.pool) as after:
         assert not await site.shows(dirt)
         assert await ask(after.url, "GET", "/leftovers") == site.leftovers
     assert await site.given_back() == SOFT.label

@@ -133,6 +133,7 @@ async def test_the_defaults_are_the_safe_ones(
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
     assert host["NetworkMode"] == network["Name"]
     assert raw["Config"]["Hostname"] == "box-1"
+    assert raw["Config"]["Healthcheck"] == {"Test": ["NONE"]}
     assert network["Driver"] == "bridge"
     assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
     assert network["Labels"] == {"containerpool.deployment": deployment}
@@ -160,6 +161,7 @@ async def test_every_option_reaches_the_engine(
         cap_add=["CHOWN"],
         read_only=True,
         init=False,
+        healthcheck=True,
     )
 
     box = await start(docker_runtime, spec)
@@ -170,6 +172,7 @@ async def test_every_option_reaches_the_engine(
     assert "A=b=c" in config["Env"]
     assert (config["WorkingDir"], config["User"], config["Hostname"]) == ("/tmp", "1234:1234", "named")
     assert config["StopTimeout"] == 2
+    assert "Healthcheck" not in config  # the image has none
     assert [(mount["Type"], mount["Destination"], mount["RW"]) for mount in raw["Mounts"]] == [("bind", "/data", False)]
     assert host["Tmpfs"] == {"/scratch": "size=1m"}
     assert (host["NetworkMode"], host["ExtraHosts"]) == ("bridge", ["away:10.1.2.3"])

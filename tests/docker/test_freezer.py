@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from docker import APIClient
 
 from pool.models import State
-from pool.runtimes import DockerRuntime
-from tests.docker.managed import POOL, Bench, Stopwatch, ask, managed
+from tests.docker.managed import Bench, Manage, Stopwatch, ask
 from tests.support import eventually
 
 
 @pytest.fixture
-async def frozen(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str
-) -> AsyncIterator[Bench]:
-    async with managed(redis_url, deployment, docker_api, docker_runtime, pause_after_s=0.1) as bench:
+async def frozen(manage: Manage) -> AsyncIterator[Bench]:
+    async with manage(pause_after_s=0.1) as bench:
         yield bench
 
 
@@ -33,7 +29,7 @@ async def test_a_holder_gets_a_container_that_runs_although_all_were_frozen(
     await eventually(lambda: _all_frozen(frozen), deadline_s=30)
     stopwatch = Stopwatch(record_property)
 
-    async with await frozen.client.acquire(POOL, wait_s=0) as lease:
+    async with await frozen.client.acquire(frozen.pool, wait_s=0) as lease:
         stopwatch.lap("asked_to_thawed_lease")
         assert await ask(lease.url, "GET", "/")
 

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 
 from pool.ports import LABEL_DEPLOYMENT, LABEL_EVIDENCE, LABEL_ID, LABEL_POOL
 from pool.store import Connection, PoolStore
-from tests.docker.conftest import remove_deployment
+from tests.docker.cleaning import remove_deployment
 from tests.poolctl import Poolctl
 from tests.support import add_available, settings
 

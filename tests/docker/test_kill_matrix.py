@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import uuid
@@ -12,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from docker import APIClient
 from docker.errors import NotFound
 
@@ -21,8 +21,10 @@ from pool.models import ContainerRecord, ResetLevel, State
 from pool.runtimes import DockerRuntime
 from tests.docker.conftest import SAMPLE_IMAGE
 from tests.docker.engines import PrivateEngine, private_engine
-from tests.docker.managed import FIRST, POOL, Bench, Stopwatch, ask, managed
+from tests.docker.managed import Bench, Manage, Stopwatch, ask, finds_nothing
 from tests.support import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Act = Callable[[APIClient, str], object]
 
@@ -80,17 +82,9 @@ MATRIX = {
 }
 
 
-@pytest.fixture
-def stopwatch(record_property: Callable[[str, object], None]) -> Stopwatch:
-    return Stopwatch(record_property)
-
-
-@pytest.fixture
-async def bench(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str
-) -> AsyncIterator[Bench]:
-    reset = {"soft_timeout_s": 1}
-    async with managed(redis_url, deployment, docker_api, docker_runtime, size=1, reset=reset) as bench:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(manage: Manage) -> AsyncIterator[Bench]:
+    async with manage(size=1, reset={"soft_timeout_s": 1}) as bench:
         yield bench
 
 
@@ -105,7 +99,8 @@ async def test_an_idle_container_is_healed(bench: Bench, stopwatch: Stopwatch, w
     stopwatch.lap(what)
 
     assert await bench.faults() == [kill.fault]
-    last = (await bench.moves())[-1]
+    first, *_, last = await bench.moves()
+    assert (first["to"], bool(first["note"])) == ("unhealthy", True)
     assert (last["reset_level"], last["verified"]) == (kill.level.label, "yes")
     await serves(bench)
 
@@ -115,7 +110,7 @@ async def test_a_lent_container_is_healed_for_the_next_and_its_holder_told_if_it
     bench: Bench, stopwatch: Stopwatch, what: str
 ) -> None:
     kill = MATRIX[what]
-    lease = await bench.client.acquire(POOL)
+    lease = await bench.client.acquire(bench.pool)
     before = await bench.record()
 
     stopwatch.start()
@@ -143,13 +138,13 @@ async def lost(check: Callable[[], None]) -> bool:
 
 async def serves(bench: Bench) -> None:
     """Whoever leases the container next finds it working and empty."""
-    async with await bench.client.acquire(POOL) as lease:
-        assert await ask(lease.url, "GET", "/leftovers") == ""
+    async with await bench.client.acquire(bench.pool) as lease:
+        await finds_nothing(lease.url)
         assert await ask(lease.url, "GET", "/") == "Invalid request"
 
 
 async def test_a_reset_whose_shell_is_killed_goes_on_by_another_one(bench: Bench, stopwatch: Stopwatch) -> None:
-    async with await bench.client.acquire(POOL):
+    async with await bench.client.acquire(bench.pool):
         pass
     await eventually(bench.whole)
     name = await bench.name()
@@ -159,7 +154,7 @@ async def test_a_reset_whose_shell_is_killed_goes_on_by_another_one(bench: Bench
         if (user, args) == ("root", "/bin/sh")
     ]
 
-    async with await bench.client.acquire(POOL) as lease:
+    async with await bench.client.acquire(bench.pool) as lease:
         await ask(lease.url, "POST", "/cookie?name=mine")
         os.kill(shell, signal.SIGKILL)
     stopwatch.start()
@@ -182,11 +177,10 @@ def own_tag(docker_api: APIClient, sample_image: str) -> Iterator[str]:
 
 
 async def test_a_container_that_dies_when_its_image_is_gone_too_is_quarantined_with_the_reason(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, own_tag: str,
-    stopwatch: Stopwatch,
-) -> None:  # fmt: skip
+    manage: Manage, docker_api: APIClient, own_tag: str, stopwatch: Stopwatch
+) -> None:
     changes: dict[str, object] = {"size": 1, "container": {"image": own_tag}, "reset": {"quarantine_after": 1}}
-    async with managed(redis_url, deployment, docker_api, docker_runtime, **changes) as bench:
+    async with manage(**changes) as bench:
         docker_api.remove_image(own_tag)
 
         stopwatch.start()
@@ -196,16 +190,9 @@ async def test_a_container_that_dies_when_its_image_is_gone_too_is_quarantined_w
 
         assert f"image {own_tag} is not on the host and cannot be pulled" in lost.note
         docker_api.tag(SAMPLE_IMAGE, own_tag)
-        await bench.client.reset(POOL, FIRST, level=ResetLevel.RECREATE)
+        await bench.client.reset(bench.pool, bench.first, level=ResetLevel.RECREATE)
         await bench.healed(lost)
         await serves(bench)
-
-
-@pytest.fixture
-def lost_sockets() -> Iterator[None]:
-    """The SDK loses its socket wherever nobody listens: they are found here rather than in another test."""
-    yield
-    gc.collect()
 
 
 @pytest.mark.usefixtures("lost_sockets")
@@ -213,7 +200,7 @@ def lost_sockets() -> Iterator[None]:
 @pytest.mark.parametrize("live_restore", [True, False])
 @pytest.mark.parametrize("leased", [True, False])
 async def test_when_its_engine_is_restarted_a_container_is_healed(
-    redis_url: str, deployment: str, sample_image: str, stopwatch: Stopwatch, live_restore: bool, leased: bool
+    manage: Manage, sample_image: str, stopwatch: Stopwatch, live_restore: bool, leased: bool
 ) -> None:
     """With live restore its containers live on while it is away; without, they end with it."""
     changes: dict[str, object] = {
@@ -224,8 +211,8 @@ async def test_when_its_engine_is_restarted_a_container_is_healed(
     async with private_engine(sample_image, live_restore=live_restore) as engine:
         runtime = DockerRuntime(DockerOptions(url=engine.url, timeout_s=5))
         try:
-            async with managed(redis_url, deployment, engine.api, runtime, **changes) as bench:
-                lease = await bench.client.acquire(POOL) if leased else None
+            async with manage(engine.api, runtime, **changes) as bench:
+                lease = await bench.client.acquire(bench.pool) if leased else None
                 before = await bench.record()
                 stopwatch.start()
                 await engine.stop()
@@ -236,7 +223,7 @@ async def test_when_its_engine_is_restarted_a_container_is_healed(
                 await again(bench, before, engine)
                 stopwatch.lap("engine restarted")
 
-                async with await bench.client.acquire(POOL):
+                async with await bench.client.acquire(bench.pool):
                     assert (await bench.record()).info.generation == before.info.generation
         finally:
             await runtime.close()

@@ -7,11 +7,12 @@ import os
 import signal
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from docker import APIClient
 from docker.errors import NotFound
 
@@ -21,22 +22,17 @@ from pool.observed import Condition
 from pool.runtimes import DockerRuntime
 from tests.docker.cable import Cable, laid
 from tests.docker.conftest import SAMPLE_IMAGE
-from tests.docker.managed import FIRST, POOL, Bench, Stopwatch, ask, finds_nothing, managed
+from tests.docker.managed import Bench, Manage, Stopwatch, ask, finds_nothing
 from tests.support import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def stopwatch(record_property: Callable[[str, object], None]) -> Stopwatch:
-    return Stopwatch(record_property)
-
-
-@pytest.fixture
-async def bench(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str
-) -> AsyncIterator[Bench]:
-    async with managed(redis_url, deployment, docker_api, docker_runtime) as bench:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(manage: Manage) -> AsyncIterator[Bench]:
+    async with manage(reset={"soft_timeout_s": 1}) as bench:
         yield bench
 
 
@@ -60,7 +56,7 @@ async def serves(bench: Bench) -> None:
     """Whoever leases the containers next finds them working and empty."""
     await eventually(bench.whole, deadline_s=30)
     for _ in range(2):
-        async with await bench.client.acquire(POOL) as lease:
+        async with await bench.client.acquire(bench.pool) as lease:
             await finds_nothing(lease.url)
 
 
@@ -79,9 +75,8 @@ async def test_a_crash_is_healed_by_a_restart(bench: Bench, stopwatch: Stopwatch
 
 
 async def test_a_container_that_crashes_again_and_again_is_quarantined_with_the_reason(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str,
-    stopwatch: Stopwatch,
-) -> None:  # fmt: skip
+    manage: Manage, docker_api: APIClient, stopwatch: Stopwatch
+) -> None:
     with tempfile.TemporaryDirectory(prefix="cp") as directory:
         switch = Path(directory) / "broken"
         switch.write_text("")
@@ -93,9 +88,7 @@ async def test_a_container_that_crashes_again_and_again_is_quarantined_with_the_
             ],
             "mounts": [{"source": directory, "target": "/switch", "read_only": True}],
         }
-        async with managed(
-            redis_url, deployment, docker_api, docker_runtime, container=container, reset={"quarantine_after": 2}
-        ) as bench:
+        async with manage(size=1, container=container, reset={"quarantine_after": 2}) as bench:
             switch.write_text("yes\n")
             stopwatch.start()
             docker_api.kill(await bench.name())
@@ -105,7 +98,7 @@ async def test_a_container_that_crashes_again_and_again_is_quarantined_with_the_
             assert "exited with code 3" in lost.note
             assert lost.failures == 2
             switch.write_text("")
-            await bench.client.reset(POOL, FIRST, level=ResetLevel.RECREATE)
+            await bench.client.reset(bench.pool, bench.first, level=ResetLevel.RECREATE)
             await bench.healed(lost)
 
 
@@ -122,7 +115,7 @@ async def test_an_idle_container_that_runs_out_of_memory_is_healed(bench: Bench,
 
 
 async def test_a_container_out_of_memory_in_a_lease_is_clean_for_the_next(bench: Bench, stopwatch: Stopwatch) -> None:
-    async with await bench.client.acquire(POOL) as lease:
+    async with await bench.client.acquire(bench.pool) as lease:
         await ask(lease.url, "POST", "/grow?mb=80")
 
         async def told() -> bool:
@@ -161,7 +154,7 @@ async def test_a_hang_is_healed_by_a_restart(bench: Bench, stopwatch: Stopwatch,
 async def test_a_holder_whose_container_hangs_keeps_its_lease_and_the_next_gets_a_whole_one(
     bench: Bench, stopwatch: Stopwatch
 ) -> None:
-    lease = await bench.client.acquire(POOL)
+    lease = await bench.client.acquire(bench.pool)
     for pid in processes(bench.api, await bench.name(lease.container.id), "nc "):
         os.kill(pid, signal.SIGSTOP)
 
@@ -177,12 +170,9 @@ async def test_a_holder_whose_container_hangs_keeps_its_lease_and_the_next_gets_
     await serves(bench)
 
 
-async def test_a_memory_leak_is_healed_before_the_memory_is_full(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str,
-    stopwatch: Stopwatch,
-) -> None:  # fmt: skip
+async def test_a_memory_leak_is_healed_before_the_memory_is_full(manage: Manage, stopwatch: Stopwatch) -> None:
     thresholds = {"forecast_horizon_s": 20}
-    async with managed(redis_url, deployment, docker_api, docker_runtime, thresholds=thresholds) as bench:
+    async with manage(thresholds=thresholds) as bench:
         before = await bench.record()
         stopwatch.start()
         for _ in range(40):
@@ -213,15 +203,10 @@ async def another_sample(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("where", ["/tmp", "/dev/shm"])
-async def test_a_full_disk_is_emptied_before_the_next_lease(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, sample_image: str,
-    stopwatch: Stopwatch, where: str,
-) -> None:  # fmt: skip
+async def test_a_full_disk_is_emptied_before_the_next_lease(manage: Manage, stopwatch: Stopwatch, where: str) -> None:
     container = {"tmpfs": {"/tmp": "size=4m,mode=1777"}, "shm_size": "4m", "memory": "128m"}
-    async with managed(
-        redis_url, deployment, docker_api, docker_runtime, container=container, size=1
-    ) as bench:  # fmt: skip
-        lease = await bench.client.acquire(POOL)
+    async with manage(container=container, size=1) as bench:
+        lease = await bench.client.acquire(bench.pool)
         assert await ask(lease.url, "POST", f"/file?path={where}/full", b"x" * 6 * MIB) == "not written"
         assert await ask(lease.url, "POST", f"/file?path={where}/more", b"x" * 100_000) == "not written"
 
@@ -230,23 +215,21 @@ async def test_a_full_disk_is_emptied_before_the_next_lease(
         await eventually(bench.whole, deadline_s=30)
         stopwatch.lap("disk_full_healed")
 
-        async with await bench.client.acquire(POOL) as after:
+        async with await bench.client.acquire(bench.pool) as after:
             await finds_nothing(after.url)
             await ask(after.url, "POST", f"/file?path={where}/mine", b"x" * 2 * MIB)
             assert len(await ask(after.url, "GET", f"/file?path={where}/mine")) == 2 * MIB
 
 
-@pytest.fixture
-async def cut_off(
-    redis_url: str, deployment: str, docker_api: APIClient, sample_image: str
-) -> AsyncIterator[tuple[Bench, Cable]]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def cut_off(manage: Manage) -> AsyncIterator[tuple[Bench, Cable]]:
     """A pool whose engine is reached over a cable that can be cut."""
     with tempfile.TemporaryDirectory(prefix="cp") as directory:
         async with laid(Path(directory) / "engine") as cable:
             runtime = DockerRuntime(DockerOptions(url=cable.url, timeout_s=2))
             try:
                 reset = {"soft_timeout_s": 1}
-                async with managed(redis_url, deployment, docker_api, runtime, reset=reset) as bench:
+                async with manage(runtime=runtime, reset=reset) as bench:
                     yield bench, cable
                     cable.mend()
             finally:
@@ -277,16 +260,18 @@ async def test_a_container_of_a_lost_host_is_quarantined_and_healed_when_the_hos
     await serves(bench)
 
 
+@pytest.mark.usefixtures("lost_sockets")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 async def test_what_happened_while_the_engine_was_away_is_found_as_soon_as_it_is_back(
-    redis_url: str, deployment: str, docker_api: APIClient, sample_image: str, stopwatch: Stopwatch
+    manage: Manage, docker_api: APIClient, stopwatch: Stopwatch
 ) -> None:
     async with AsyncExitStack() as cables:
         path = Path(cables.enter_context(tempfile.TemporaryDirectory(prefix="cp"))) / "engine"
         cable = await cables.enter_async_context(laid(path))
         runtime = DockerRuntime(DockerOptions(url=cable.url, timeout_s=5))
         cables.push_async_callback(runtime.close)
-        async with managed(redis_url, deployment, docker_api, runtime, health={"interval_s": 3600}) as bench:
-            killed, removed = await bench.record(FIRST), await bench.record(f"{POOL}-2")
+        async with manage(runtime=runtime, health={"interval_s": 3600}) as bench:
+            killed, removed = await bench.record(), await bench.record(f"{bench.pool}-2")
             await cable.sever()
             docker_api.kill(killed.info.name)
             docker_api.remove_container(removed.info.name, force=True)
@@ -307,7 +292,7 @@ async def test_while_its_engine_is_lost_a_container_that_answers_is_lent_and_res
     bench, cable = cut_off
     cable.cut()
 
-    lease = await bench.client.acquire(POOL)
+    lease = await bench.client.acquire(bench.pool)
     await ask(lease.url, "POST", "/cookie?name=mine")
     await lease.release()
 
@@ -317,7 +302,7 @@ async def test_while_its_engine_is_lost_a_container_that_answers_is_lent_and_res
 
     await eventually(tried, deadline_s=30)
     given_up = await bench.record(lease.container.id)
-    other = await bench.client.acquire(POOL)
+    other = await bench.client.acquire(bench.pool)
     assert other.container.id != lease.container.id
     await finds_nothing(other.url)
     await _seconds_of_checks(bench, 3)
@@ -341,23 +326,20 @@ async def _seconds_of_checks(bench: Bench, seconds: float) -> None:
 
 
 async def test_a_container_whose_image_is_gone_is_quarantined_with_the_reason_and_healed_when_it_is_back(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, own_tag: str,
-    stopwatch: Stopwatch,
-) -> None:  # fmt: skip
-    async with managed(
-        redis_url, deployment, docker_api, docker_runtime, container={"image": own_tag}, reset={"quarantine_after": 1}
-    ) as bench:
+    manage: Manage, docker_api: APIClient, own_tag: str, stopwatch: Stopwatch
+) -> None:
+    async with manage(container={"image": own_tag}, reset={"quarantine_after": 1}) as bench:
         docker_api.remove_image(own_tag)
         stopwatch.start()
-        await bench.client.reset(POOL, FIRST, level=ResetLevel.RECREATE)
+        await bench.client.reset(bench.pool, bench.first, level=ResetLevel.RECREATE)
         lost = await bench.in_state(State.QUARANTINED)
         stopwatch.lap("image_gone_quarantined")
 
         assert f"image {own_tag} is not on the host and cannot be pulled" in lost.note
         assert docker_api.inspect_container(lost.info.name)["State"]["Running"], "left as it is"
-        async with await bench.client.acquire(POOL) as lease:
+        async with await bench.client.acquire(bench.pool) as lease:
             await finds_nothing(lease.url)
         docker_api.tag(SAMPLE_IMAGE, own_tag)
-        await bench.client.reset(POOL, FIRST, level=ResetLevel.RECREATE)
+        await bench.client.reset(bench.pool, bench.first, level=ResetLevel.RECREATE)
         await bench.healed(lost)
         await serves(bench)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -248,3 +249,25 @@ def test_a_start_delay_keeps_it_from_listening(start: Start) -> None:
     start(START_DELAY_S="1")
 
     assert time.monotonic() - began >= 1
+
+
+def test_it_speaks_mcp_as_far_as_a_client_needs(sample: Sample) -> None:
+    opened = sample.ask("POST", "/mcp", body=b'{"method":"initialize","params":{},"jsonrpc":"2.0","id":0}')
+    assert json.loads(opened.body)["result"]["serverInfo"]["name"] == "sample"
+
+    calls: list[tuple[bytes, int, object]] = [
+        (b'{"method":"notifications/initialized","jsonrpc":"2.0"}', 202, None),
+        (b'{"method":"ping","jsonrpc":"2.0","id":1}', 200, {}),
+        (b'{"method":"tools/call","params":{"arguments":{"text":"hi"}},"jsonrpc":"2.0","id":2}', 200, None),
+        (b'{"method":"resources/list","jsonrpc":"2.0","id":"three"}', 200, None),
+    ]
+    for body, status, expected in calls:
+        reply = sample.ask("POST", "/mcp", body=body, session=opened.session)
+        assert reply.status == status
+        if expected is not None:
+            assert json.loads(reply.body)["result"] == expected
+    assert json.loads(reply.body) == {
+        "jsonrpc": "2.0", "id": "three", "error": {"code": -32601, "message": "no such method"}
+    }  # fmt: skip
+    assert sample.ask("GET", "/mcp", session=opened.session).status == 405
+    assert sample.ask("POST", "/mcp", body=b'{"method":"ping","jsonrpc":"2.0","id":1}', session="no.1").status == 404

@@ -22,7 +22,7 @@ from pool.reset.recipe import STAGES
 from pool.runtimes import DockerRuntime
 from pool.runtimes.docker.shell import DockerShell
 from tests.docker.images import built
-from tests.docker.managed import POOL, managed
+from tests.docker.managed import Manage
 from tests.runtime_contract import spec_maker
 from tests.support import eventually
 
@@ -305,7 +305,7 @@ def begin(api: APIClient, ref: str, *command: str) -> None:
 
 
 async def test_an_image_without_a_shell_is_restarted_or_recreated_until_it_is_clean(
-    redis_url: str, deployment: str, docker_api: APIClient, docker_runtime: DockerRuntime, no_shell: str
+    manage: Manage, docker_api: APIClient, no_shell: str
 ) -> None:
     dirt: dict[str, tuple[tuple[str, ...], str]] = {
         "a process": (("/httpd", "-f", "-p", "4001"), "hard"),
@@ -319,9 +319,9 @@ async def test_an_image_without_a_shell_is_restarted_or_recreated_until_it_is_cl
         "reset": {"recipe": {"shell": None}},
     }
     cured_by = {}
-    async with managed(redis_url, deployment, docker_api, docker_runtime, **changes) as bench:
+    async with manage(**changes) as bench:
         for kind, (command, _) in dirt.items():
-            async with await bench.client.acquire(POOL):
+            async with await bench.client.acquire(bench.pool):
                 ref = await bench.name()
                 begin(docker_api, ref, *command)
                 await eventually(lambda ref=ref, done=command[-1]: dirty(docker_api, ref, done))  # type: ignore[misc]

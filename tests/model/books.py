@@ -11,6 +11,7 @@ Answer = tuple[Any, ...]
 Ref = tuple[str, int, str]
 
 WORK = frozenset({"starting", "cleaning", "resetting", "unhealthy"})
+ROTATION = frozenset({"available", "allocated", "paused", "cleaning"})
 SECOND = 1_000_000
 
 
@@ -65,6 +66,14 @@ class Books:
         idle = [name for name, c in self.containers.items() if c.state == "available" and not c.draining]
         return sorted(idle, key=lambda name: (self.containers[name].since, name))
 
+    def rotation(self) -> list[str]:
+        return sorted(name for name, container in self.containers.items() if container.state in ROTATION)
+
+    def spares(self) -> list[str]:
+        """Those that stand by for a place, the one first that has for the longest."""
+        by = [name for name, c in self.containers.items() if c.state == "spare" and not c.draining]
+        return sorted(by, key=lambda name: (self.containers[name].since, name))
+
     def leases(self) -> dict[str, Lease]:
         return {name: container.lease for name, container in self.containers.items() if container.lease}
 
@@ -102,9 +111,26 @@ class Books:
 
     def _enter(self, name: str, state: str, now: int) -> None:
         container = self.containers[name]
+        leaves = container.state in ROTATION and state not in ROTATION
         container.state, container.since, container.thaw_asked = state, now, None
         if state in WORK:
             self._hint("manager", name)
+        if leaves:
+            self._fill()
+
+    def _fill(self) -> None:
+        """A place is never empty while a spare stands by."""
+        assert self.rules is not None
+        for name in self.spares():
+            if self.rules.rotation is None or len(self.rotation()) < self.rules.rotation:
+                self._settle(name, self.tick())
+
+    def _stands_aside(self, name: str) -> bool:
+        """In a pool with spares nobody has a place that another has, and nobody keeps one while draining."""
+        assert self.rules is not None
+        if self.rules.rotation is None:
+            return False
+        return self.containers[name].draining or len({*self.rotation()} - {name}) >= self.rules.rotation
 
     def _grant(self, name: str, request_id: str, now: int, *, confirmed: bool) -> None:
         assert self.rules is not None
@@ -144,6 +170,9 @@ class Books:
         """A clean container goes to the best live waiter at once; available is what nobody waits for, or may get."""
         for fact in ("reason", "level", "outcome", "note"):
             self.containers[name].facts.pop(fact, None)
+        if self._stands_aside(name):
+            self._enter(name, "spare", now)
+            return
         for request_id in [] if self.containers[name].draining else self.queue():
             request = self.requests[request_id]
             if request.wait_until <= now:

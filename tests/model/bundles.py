@@ -25,6 +25,13 @@ class BundleMachine(PoolMachine):
         self.asked += 1
         self.send_bundle(f"b{self.asked:02}", count, wish)
 
+    @precondition(lambda self: len(self.model.ready()) > 1)
+    @rule(wish=wishes)
+    def a_bundle_takes_all_there_is(self, wish: dict[str, Any]) -> None:
+        self.asked += 1
+        lasting = {"process": "steady", "wait_s": 60.0, "timeout_s": 60.0}
+        self.send_bundle(f"b{self.asked:02}", len(self.model.ready()), wish | lasting)
+
     @precondition(lambda self: len(self.model.leases()) > 1 and not self.model.queue())
     @rule(number=numbers, wish=wishes)
     def somebody_urgent_comes_while_a_bundle_is_served(self, number: int, wish: dict[str, Any]) -> None:

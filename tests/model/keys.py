@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ INDEX = {
     "resetting": "work",
     "unhealthy": "work",
     "paused": "frozen",
+    "spare": "spares",
 }
 LEASE = ("request", "token", "owner", "process", "priority", "ttl", "confirmed", "expires_at", "deadline_at")
 #: A double holds every whole number below this.
@@ -40,6 +42,7 @@ class Keys:
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     zsets: dict[str, dict[str, int]] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
+    rotation: set[str] = field(default_factory=set)
     hints: list[tuple[str, str]] = field(default_factory=list)
     events: list[dict[str, str]] = field(default_factory=list)
     last_event: str = "0"
@@ -63,49 +66,56 @@ class Keys:
         return self.each("r:")
 
 
-_ZSETS = {"ready", "exp", "work", "frozen", "q", "wdl", "own"}
+_INDEXES = ("ready", "exp", "work", "frozen", "spares")
+
+#: All keys of a pool in one go, since every step of the state machine reads them: name, type, TTL and value of each.
+#: Hints are taken away.
+_READ = """
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  local name, kind, value = key:sub(#ARGV[1] + 1), redis.call('TYPE', key).ok, nil
+  if kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
+  elseif kind == 'stream' then value = redis.call('XRANGE', key, '(' .. ARGV[2], '+')
+  elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
+  else value = redis.call('HGETALL', key) end
+  found[#found + 1] = {name, kind, redis.call('PTTL', key), value}
+  if kind == 'list' then redis.call('DEL', key) end
+end
+return found
+"""
 
 
 async def read_keys(redis: Redis, prefix: str, *, after: str) -> Keys:
     """Read a whole pool, its events from `after` on, and take its hints."""
-    names = sorted(str(key) for key in await redis.keys(prefix + "*"))
-    pipeline: Any = redis.pipeline(transaction=False)
-    for key in names:
-        name = key.removeprefix(prefix)
-        pipeline.pttl(key)
-        if name in _ZSETS:
-            pipeline.zrange(key, 0, -1, withscores=True)
-        elif name == "ids":
-            pipeline.smembers(key)
-        elif name == "events":
-            pipeline.xrange(key, f"({after}", "+")
-        elif name.startswith("in:"):
-            pipeline.lrange(key, 0, -1)
-        else:
-            pipeline.hgetall(key)
-    hints = [key for key in names if key.removeprefix(prefix).startswith("in:")]
-    if hints:
-        pipeline.delete(*hints)
-    replies = await pipeline.execute()
     keys = Keys(last_event=after)
-    for number, key in enumerate(names):
-        _keep(keys, key.removeprefix(prefix), replies[2 * number], replies[2 * number + 1])
+    reading: Any = redis.eval(_READ, 0, prefix, after)
+    for name, kind, ttl_ms, value in sorted(await reading):
+        _keep(keys, name, kind, value)
+        keys.ttl_ms[name] = ttl_ms
     return keys
 
 
-def _keep(keys: Keys, name: str, ttl_ms: int, value: Any) -> None:
-    keys.ttl_ms[name] = ttl_ms
-    if name in _ZSETS:
-        keys.zsets[name] = {member: int(score) for member, score in value}
-    elif name == "ids":
-        keys.ids = set(value)
-    elif name == "events":
-        keys.events = [dict(fields) for _, fields in value]
-        keys.last_event = value[-1][0] if value else keys.last_event
-    elif name.startswith("in:"):
-        keys.hints = keys.hints + [(name.removeprefix("in:"), text) for text in value]
-    else:
-        keys.hashes[name] = value
+def _keep(keys: Keys, name: str, kind: str, value: list[Any]) -> None:
+    match kind:
+        case "zset":
+            keys.zsets[name] = {member: int(float(score)) for member, score in _pairs(value)}
+        case "set" if name == "rotation":
+            keys.rotation = set(value)
+        case "set":
+            keys.ids = set(value)
+        case "stream":
+            keys.events = [dict(_pairs(fields)) for _, fields in value]
+            keys.last_event = value[-1][0] if value else keys.last_event
+        case "list":
+            keys.hints = keys.hints + [(name.removeprefix("in:"), text) for text in value]
+        case _:
+            keys.hashes[name] = dict(_pairs(value))
+
+
+def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of a list that a script returned for what has names and values."""
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def check_promises(keys: Keys, secrets: str) -> None:
@@ -129,14 +139,14 @@ def check_promises(keys: Keys, secrets: str) -> None:
 def _check_containers(keys: Keys) -> None:
     ensure(keys.ids == set(keys.containers), "ids and hashes of containers differ", keys.ids, set(keys.containers))
     for name, fields in keys.containers.items():
-        indexes = [index for index in ("ready", "exp", "work", "frozen") if name in keys.zset(index)]
-        kept_back = "draining" in fields and fields["state"] in ("available", "paused")
+        indexes = [index for index in _INDEXES if name in keys.zset(index)]
+        kept_back = "draining" in fields and fields["state"] in ("available", "paused", "spare")
         expected = [INDEX[fields["state"]]] if fields["state"] in INDEX and not kept_back else []
         ensure(indexes == expected, "a container is in the wrong index", name, fields["state"], indexes)
         lease = [part for part in LEASE if part in fields]
         whole = list(LEASE) if fields["state"] == "allocated" else []
         ensure(lease == whole, "a container has half a lease, or one it should not have", name, fields["state"], lease)
-    for index in ("ready", "exp", "work", "frozen"):
+    for index in _INDEXES:
         ensure(set(keys.zset(index)) <= keys.ids, "an index names a container that is not", index, keys.zset(index))
 
 

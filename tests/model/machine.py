@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from pool.models import LeaseRef, Outcome, Priority, State
-from pool.states import TRANSITIONS
+from pool.states import MOVES_OF_COMMANDS, MOVES_OF_SPARES, TRANSITIONS
 from pool.store import Grant, RequestSpec
 from tests.model.compare import as_raised, leased, us
 from tests.model.keys import ensure
@@ -29,8 +29,8 @@ POOLS: list[dict[str, Any]] = [
     {"max_queued": 5, "max_leases_per_owner": 1, "max_queued_per_owner": 2},
     {"max_queued": 5, "max_leases": 1, "on_release": "none"},
 ]
-#: Moves that the scripts of grant and release make, not a manager.
-_RESERVED = {(State.AVAILABLE, State.ALLOCATED), (State.ALLOCATED, State.AVAILABLE), (State.ALLOCATED, State.CLEANING)}
+#: Moves that the scripts make themselves, not a manager.
+_RESERVED = {*MOVES_OF_COMMANDS, *MOVES_OF_SPARES}
 _REASON = {State.RESETTING: "manual", State.UNHEALTHY: "on_health_failure"}
 
 numbers = st.integers(0, 11)
@@ -201,7 +201,7 @@ class PoolMachine(Pair):
     def somebody_dies_waiting(self, number: int, wish: dict[str, Any]) -> None:
         self.asked += 1
         self.send(f"r{self.asked:02}", wish | {"process": "mortal", "wait_s": 60.0, "timeout_s": 60.0})
-        self.model.clock += us(LIVENESS_S["mortal"]) + 1
+        self.model.clock += us(LIVENESS_S["mortal"]) + SECOND
         self.turn_over(number, Outcome.PASSED, 0.0)
 
     @precondition(lambda self: self.model.leases())

@@ -156,8 +156,8 @@ MUTATIONS_OF_BUNDLES = [
     Mutation(
         "an unfit container is lent on",
         "reject",
-        "finish(id, 'unhealthy', 'unfit', now, 'reason', 'on_health_failure', 'note', note)",
-        "finish(id, nil, 'unfit', now) settle(id, tick())",
+        "if not back then enter(id, 'unhealthy', now) end",
+        "if not back then settle(id, tick()) end",
     ),
     Mutation(
         "who got an unfit container goes to the end of the queue",
@@ -175,4 +175,87 @@ MUTATIONS_OF_DRAINING = [
     Mutation("a draining container is lent", None, "return not (free and", "return not (false and"),
     Mutation("a resumed container passes the queue by", "resume", "then settle(id, now)", "then enter(id, state, now)"),
     Mutation("a quarantined container is forgotten", "reconcile", " and v[1] ~= 'quarantined'", ""),
+]
+
+#: What only `SpareMachine` can notice.
+MUTATIONS_OF_SPARES = [
+    Mutation(
+        "more are in rotation than there are places",
+        None,
+        "- (ROTATES[v[1]] and 1 or 0) >= most",
+        "- (ROTATES[v[1]] and 1 or 0) > most",
+    ),
+    Mutation("who comes back clean finds its own place taken", None, "- (ROTATES[v[1]] and 1 or 0) >=", ">="),
+    Mutation("a place is left empty", None, "if ROTATES[was] and not ROTATES[state] then fill(id) end", ""),
+    Mutation("what is being cleaned has no place", None, "paused = true, cleaning = true}", "paused = true}"),
+    Mutation(
+        "who leaves the rotation still counts",
+        None,
+        "call(ROTATES[state] and 'SADD' or 'SREM', P .. 'rotation', id)",
+        "call('SADD', P .. 'rotation', id)",
+    ),
+    Mutation(
+        "the spare that came last steps in first",
+        None,
+        "call('ZRANGE', P .. 'spares'",
+        "call('ZREVRANGE', P .. 'spares'",
+    ),
+    Mutation(
+        "every spare steps in at once",
+        None,
+        "if most and call('SCARD', P .. 'rotation') >= most then return end",
+        "if false then return end",
+    ),
+    Mutation(
+        "a spare has the fence of another lease",
+        None,
+        "local now = tick() -- a",
+        "local now = call('HGET', META, 'tick') -- a",
+    ),
+    Mutation("a spare is lent", None, "spare = 'spares'", "spare = 'ready'"),
+    Mutation("who drains keeps its place", None, "if most and (draining or", "if most and ("),
+    Mutation("a draining spare steps in", None, " or index == 'spares'", ""),
+    Mutation(
+        "who is drained while idle keeps its place",
+        "drain_container",
+        "if state == 'available' then settle(id, now) end",
+        "",
+    ),
+    Mutation(
+        "who is drained while frozen keeps its place",
+        "drain_container",
+        "if state == 'paused' then hint('manager', id) end",
+        "",
+    ),
+    Mutation("a resumed spare leaves a place empty", "resume", "    fill()\n", ""),
+    Mutation("a resumed spare never steps in again", "resume", "    enter(id, state, now)\n", ""),
+    Mutation("a bundle counts on spares", "acquire", "tonumber(m[16] or '') or math.huge", "math.huge"),
+    Mutation(
+        "a spare passes by who got an unfit container",
+        "reject",
+        "r.wait_until > now and call('ZCARD', P .. 'q') > 0",
+        "false",
+    ),
+    Mutation("what is unfit keeps its place", "reject", "if back then enter(id, 'unhealthy', now) end", ""),
+    Mutation("who is forgotten keeps its place", "reconcile", "call('DEL', P .. 'rotation')\n", ""),
+    Mutation(
+        "the books stay without a rotation",
+        "reconcile",
+        "if ROTATES[v[1]] then call('SADD', P .. 'rotation', id) end",
+        "",
+    ),
+    Mutation(
+        "a smaller pool stays as it was",
+        "reconcile",
+        "if v[2] or call('SCARD', P .. 'rotation') > most then",
+        "if v[2] then",
+    ),
+    Mutation("who drained before there were spares keeps its place", "reconcile", "if v[2] or call(", "if call("),
+    Mutation(
+        "what is frozen in a smaller pool is not thawed",
+        "reconcile",
+        "if v[1] == 'paused' then hint('manager', id) end",
+        "",
+    ),
+    Mutation("a larger pool stays as it was", "reconcile", "\nfill()\n", "\n"),
 ]

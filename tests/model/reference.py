@@ -32,7 +32,7 @@ class Reference(Books):
             return [("draining",)]
         if wish.wait > self.rules.max_wait or wish.timeout > self.rules.max_timeout:
             return [("limit",)]
-        if len(wish.names) > max(len(self.containers), 1 if wish.size is None else 0):
+        if wish.size is not None and len(wish.names) > min(len(self.containers), self.rules.rotation or 99):
             return [("too_many",)]
         if limit := self._over_limit(wish.owner, len(wish.names)):
             return [("over_limit", limit)]
@@ -140,8 +140,12 @@ class Reference(Books):
         container, why = self._holder(ref, now)
         if container is None or request is None:
             return (why,)
-        self._finish(container, "unhealthy", "unfit", now, reason="on_health_failure")
+        self._finish(container, None, "unfit", now, reason="on_health_failure")
         request.rejected, request.begun = ref[1], False
+        # It takes its place in the queue before a spare is given to the first there.
+        back = again and not self.drained_by and request.wait_until > now and bool(self.queue())
+        if not back:
+            self._enter(container, "unhealthy", now)
         if not again or self.drained_by:
             request.state = "cancelled" if again else "unfit"
             return ("ended", request.state)
@@ -156,7 +160,9 @@ class Reference(Books):
         self._touch(str(request.process), now + liveness)
         self._begin_bundle(request, now)
         self._thaw_one(now)
-        return ("waiting", self.queue().index(ref[0]) + 1)
+        if back:
+            self._enter(container, "unhealthy", now)
+        return self._answer_again(ref[0], now)
 
     def collect(self, process: str, names: Sequence[str], liveness: int) -> list[Answer]:
         if self.rules is None:
@@ -272,7 +278,11 @@ class Reference(Books):
             return ("unknown",)
         if not container.draining:
             container.draining = True
-            self.tick()
+            now = self.tick()
+            if container.state == "available" and self._stands_aside(name):
+                self._settle(name, now)
+            if container.state == "paused" and self.rules.rotation is not None:
+                self._hint("manager", name)
         return ("done",)
 
     def resume(self, name: str) -> Answer:
@@ -290,6 +300,9 @@ class Reference(Books):
             now = self.tick()
             if container.state == "available":
                 self._settle(name, now)
+            if container.state == "spare":
+                self._enter(name, "spare", now)
+                self._fill()
             if container.state == "paused":
                 container.thaw_asked = now
                 if self.queue():
@@ -354,4 +367,18 @@ class Reference(Books):
         forgotten = {name for name, c in gone.items() if c.lease is None and c.state != "quarantined"}
         for name in forgotten:
             del self.containers[name]
+        self._reconcile_rotation()
         return unknown, forgotten
+
+    def _reconcile_rotation(self) -> None:
+        """As many are in rotation as there are places; who holds a lease keeps it."""
+        for name in sorted(self.containers):
+            if self.rules is None or self.rules.rotation is None:
+                break
+            container = self.containers[name]
+            if container.draining or len(self.rotation()) > self.rules.rotation:
+                if container.state == "available":
+                    self._settle(name, self.tick())
+                if container.state == "paused":
+                    self._hint("manager", name)
+        self._fill()

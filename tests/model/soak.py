@@ -1,4 +1,7 @@
-"""The state machine for a long time: `make soak`, or `python -m tests.model.soak --operations 100000`."""
+"""The state machine for a long time: `make soak`, or `python -m tests.model.soak --operations 100000`.
+
+With `--broken` it is itself what is tested: it must notice each broken script without the scenes' help.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,27 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from pool.embedded import ensure_server, stop_server
 from tests.model.backend import Backend
 from tests.model.bundles import BundleMachine
-from tests.model.checking import SOAK, check_model
+from tests.model.checking import BROKEN, SOAK, check_model
 from tests.model.draining import DrainingMachine
+from tests.model.keys import Disagreement
 from tests.model.machine import PoolMachine
 from tests.model.pair import Pair
+from tests.model.spares import SpareMachine
+from tests.redis.test_model_mutations import CASES
 
-MACHINES = (PoolMachine, BundleMachine, DrainingMachine)
+MACHINES = (PoolMachine, BundleMachine, DrainingMachine, SpareMachine)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the real scripts against the model on a private server.")
     parser.add_argument("--operations", type=int, default=100_000, help="commands to send at least (%(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="where to start (random)")
+    parser.add_argument("--broken", action="store_true", help="break the scripts one by one instead")
     return parser.parse_args()
 
 
@@ -42,11 +50,31 @@ def soak(url: str, operations: int, start: int) -> None:
     )
 
 
+def notice_all(url: str, start: int) -> bool:
+    """Break the scripts one by one, and say after how many commands the state machine noticed."""
+    missed = 0
+    for machine, mutation in CASES:
+        began = Pair.operations
+        broken = mutation.scripts()
+        with Backend(url) as backend, patch("pool.store.connection.load_scripts", lambda broken=broken: broken):
+            try:
+                check_model(backend, BROKEN, of=machine, start=start)
+            except Disagreement:
+                print(f"{Pair.operations - began:7,} operations: {mutation.breaks}", flush=True)
+            else:
+                missed += 1
+                print(f"not noticed: {mutation.breaks}, from seed {start}", flush=True)
+    return not missed
+
+
 def main() -> int:
     arguments = _arguments()
     state_dir = Path(tempfile.mkdtemp(prefix="cp"))
     try:
-        soak(ensure_server(state_dir).url, arguments.operations, arguments.seed)
+        url = ensure_server(state_dir).url
+        if arguments.broken:
+            return 0 if notice_all(url, arguments.seed) else 1
+        soak(url, arguments.operations, arguments.seed)
     finally:
         stop_server(state_dir)
         shutil.rmtree(state_dir, ignore_errors=True)

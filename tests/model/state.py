@@ -23,6 +23,7 @@ class Rules:
     max_wait: int
     max_queued: int
     max_queued_per_owner: int | None
+    rotation: int | None
     max_leases: int | None
     max_leases_per_owner: int | None
     max_extensions: int
@@ -40,6 +41,7 @@ class Rules:
             max_wait=int(fields["max_wait"]),
             max_queued=int(fields["max_queued"]),
             max_queued_per_owner=_optional(fields["max_queued_per_owner"]),
+            rotation=_optional(fields["rotation"]),
             max_leases=_optional(fields["max_leases"]),
             max_leases_per_owner=_optional(fields["max_leases_per_owner"]),
             max_extensions=int(fields["max_extensions"]),

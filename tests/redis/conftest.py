@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from fakeredis import FakeAsyncRedis
 
+from pool.client import AsyncClient
 from pool.store import Connection, PoolStore
+from tests.poolctl import open_terminal
 from tests.support import Clock, settings
+from tests.support_redis import Server, one_server
 
 #: Keys that live as long as the pool does; all others must have a TTL.
 LASTING = {
-    "meta", "ids", "ready", "exp", "work", "frozen", "q", "wdl", "own", "held", "queued", "events", "mgr", "baselines",
+    "meta", "ids", "rotation", "ready", "exp", "work", "frozen", "spares", "q", "wdl", "own", "held", "queued",
+    "events", "mgr", "baselines",
 }  # fmt: skip
 
 
@@ -46,3 +50,24 @@ async def store(connection: Connection, clock: Clock) -> AsyncIterator[PoolStore
         await store.forget()
         await redis.delete(*keys)
     assert not strange, f"keys without TTL leaked: {strange}"
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
+    """A client on the real server."""
+    async with AsyncClient(redis_url, owner="tester") as client:
+        yield client
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server that a test may stop, on loopback."""
+    async with one_server() as server:
+        yield server
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal: the one that a person sees, the one that a process has."""
+    with open_terminal() as ends:
+        yield ends

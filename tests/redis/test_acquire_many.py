@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 
-from pool.allocator import LIVENESS_S
 from pool.client import AsyncClient, AsyncLease, connect
 from pool.errors import (
     AcquireTimeout,
@@ -21,8 +19,8 @@ from pool.errors import (
     UnknownPool,
 )
 from pool.models import Event, Outcome, State
-from pool.store import Connection, PoolStore, read_events
-from tests.support import add_available, eventually, settings
+from pool.store import LIVENESS_S, Connection, PoolStore, read_events
+from tests.support import add_available, eventually, open_pool, settings
 from tests.support_redis import one_server
 
 #: A client that gets a part of its bundle, and waits for the rest.
@@ -36,22 +34,12 @@ with pool.connect(sys.argv[1], owner="victim") as client:
 @pytest.fixture
 async def stores(redis_url: str) -> AsyncIterator[tuple[PoolStore, PoolStore]]:
     """Two open pools, the first by name with containers a1 to a3, the second with b1 to b3, that need no reset."""
-    connection = Connection(redis_url)
-    name = f"t{uuid.uuid4().hex[:8]}"
-    stores = PoolStore(connection, f"{name}-a"), PoolStore(connection, f"{name}-b")
-    for store, letter in zip(stores, "ab", strict=True):
-        await store.open(settings(ttl_s=1, claim_ttl_s=1, on_release="none"), "first")
-        await add_available(store, *(f"{letter}{number}" for number in (1, 2, 3)))
-    yield stores
-    for store in stores:
-        await store.forget()
-    await connection.close()
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(redis_url, owner="tester") as client:
-        yield client
+    options = {"ttl_s": 1, "claim_ttl_s": 1, "on_release": "none"}
+    async with open_pool(redis_url, **options) as one, open_pool(redis_url, **options) as other:
+        first, second = sorted((one, other), key=lambda store: store.pool)
+        await add_available(first, "a1", "a2", "a3")
+        await add_available(second, "b1", "b2", "b3")
+        yield first, second
 
 
 async def states(store: PoolStore) -> list[State]:

@@ -17,7 +17,7 @@ from pool.embedded import find_server
 from pool.errors import PoolError
 from pool.models import State
 from pool.store import Connection, pool_names
-from tests.support import eventually
+from tests.support import eventually, keeper_of
 
 
 @pytest.fixture(autouse=True)
@@ -103,11 +103,11 @@ async def test_a_grant_seen_twice_does_not_take_the_lease_from_its_holder(redis_
             lease = await client.acquire(store.pool, request_id="twice")
             answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             answered.set_result(None)
-            client._open().waiters[store.pool, "twice"] = answered  # type: ignore[assignment]
+            keeper_of(client).waiters[store.pool, "twice"] = answered  # type: ignore[assignment]
 
-            await client._open().collect(store.pool, ["twice"])
-            await asyncio.gather(*client._open().background)
-            del client._open().waiters[store.pool, "twice"]
+            await keeper_of(client).collect(store.pool, ["twice"])
+            await asyncio.gather(*keeper_of(client).background)
+            del keeper_of(client).waiters[store.pool, "twice"]
 
             await lease.release()
     finally:

@@ -6,8 +6,7 @@ import asyncio
 import json
 import shlex
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,26 +14,14 @@ from pool.client import AsyncClient, Client
 from pool.errors import AlreadyReleased
 from pool.models import Outcome, Priority, ResetLevel, ResetReason, State
 from pool.store import PoolStore
-from tests.poolctl import POOLCTL, Poolctl, hold, one_container, only, open_terminal, queued, shows
-from tests.support import add_available, eventually, wish
+from tests.poolctl import POOLCTL, Poolctl, hold, one_container, only, queued, shows
+from tests.support import add_available, eventually, settings, wish
 
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     async with one_container(redis_url) as store:
         yield store
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    with open_terminal() as ends:
-        yield ends
 
 
 async def test_nothing_free_in_time_is_exit_code_3(poolctl: Poolctl, store: PoolStore) -> None:
@@ -205,6 +192,17 @@ async def test_without_a_url_and_a_private_server_nothing_is_started(poolctl: Po
 
 
 # status
+
+
+async def test_status_counts_places_and_shows_spares_beside_them(poolctl: Poolctl, store: PoolStore) -> None:
+    await store.open(settings(size=1, spares=1), "again")
+    await add_available(store, "b")
+
+    for_people, for_programs = await poolctl("status", store.pool), await poolctl("status", store.pool, "--json")
+
+    assert f"{store.pool}: 1 of 1 available and 1 spare, 0 waiting" in for_people.out
+    [pool] = json.loads(for_programs.out)["pools"]
+    assert (pool["places"], [container["state"] for container in pool["containers"]]) == (1, ["available", "spare"])
 
 
 async def test_status_shows_containers_queue_and_what_is_amiss(poolctl: Poolctl, store: PoolStore) -> None:

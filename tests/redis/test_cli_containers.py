@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -21,12 +20,6 @@ from tests.support import wish
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     async with one_container(redis_url) as store:
         yield store
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
 
 
 async def test_a_container_is_quarantined_with_a_reason_and_restored(poolctl: Poolctl, store: PoolStore) -> None:

@@ -6,17 +6,17 @@ import asyncio
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from pool.cli import run
+from pool.cli import command, run
 from pool.client import AsyncLease
 from pool.errors import LeaseLost, StoreUnavailable
 from pool.models import Outcome, ResetReason, State
 from pool.store import PoolStore
-from tests.poolctl import POOLCTL, Poolctl, exists, hold, one_container, only, open_terminal, queued, shows
+from tests.poolctl import POOLCTL, Poolctl, exists, hold, one_container, only, queued, shows
 from tests.support import eventually
 
 
@@ -24,18 +24,6 @@ from tests.support import eventually
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     async with one_container(redis_url) as store:
         yield store
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    with open_terminal() as ends:
-        yield ends
 
 
 #: A command that says when it is ready, notes each signal it gets, and ends by SIGTERM or SIGUSR1 only.
@@ -60,6 +48,8 @@ async def test_run_tells_the_command_of_its_container_and_releases_it_as_passed(
     assert (ended.code, ended.err) == (0, "to-stderr\n")
     assert reference[0] == store.pool
     assert reference[2] == environment.pop("POOL_FENCE")
+    assert reference[1] == environment.pop("POOL_REQUEST_ID")
+    assert environment.pop("POOL_DEADLINE").endswith("Z")
     assert environment == {
         "POOL_URL": poolctl.environment["POOL_URL"],
         "POOL_STATE_DIR": poolctl.environment["POOL_STATE_DIR"],
@@ -71,6 +61,7 @@ async def test_run_tells_the_command_of_its_container_and_releases_it_as_passed(
         "POOL_CONTAINER_PORT_3000": "3001",
         "POOL_NAME": store.pool,
         "POOL_OWNER": "run-1",
+        "POOL_PRIORITY": "normal",
     }
     record = await only(store)
     assert (record.state, record.outcome) == (State.CLEANING, Outcome.PASSED)
@@ -164,7 +155,7 @@ async def test_a_command_whose_lease_is_lost_is_ended(poolctl: Poolctl, store: P
 async def test_a_command_that_will_not_end_is_killed(
     store: PoolStore, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_GRACE_S", 0.1)
+    monkeypatch.setattr(command, "_GRACE_S", 0.1)
     ready = tmp_path / "ready"
     words = ["sh", "-c", f"trap '' TERM; echo $$ > {shlex.quote(str(ready))}; while :; do sleep 0.02; done"]
     running = asyncio.create_task(run._run(redis_url, store.pool, words, {"wait_s": 5}))

@@ -24,7 +24,7 @@ from pool.errors import (
 )
 from pool.models import Outcome, ResetLevel, ResetReason, State
 from pool.store import PoolStore
-from tests.support import eventually, open_pool, settings
+from tests.support import eventually, keeper_of, open_pool, settings
 
 
 @pytest.fixture
@@ -32,12 +32,6 @@ async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     """An open pool of one container on the real server, with the server's own clock."""
     async with open_pool(redis_url, "a", ttl_s=1, claim_ttl_s=1) as store:
         yield store
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(redis_url, owner="tester") as client:
-        yield client
 
 
 async def clean(store: PoolStore) -> None:
@@ -376,7 +370,7 @@ async def test_a_holder_that_never_waited_is_told_at_once_that_its_container_die
 
 
 async def test_a_request_that_is_still_on_its_way_is_not_taken_for_lost(client: AsyncClient, store: PoolStore) -> None:
-    keeper = client._open()
+    keeper = keeper_of(client)
     answer = keeper.expect((store.pool, "on its way"))
 
     await keeper.collect(store.pool, ["on its way"])
@@ -393,11 +387,11 @@ async def test_two_answers_for_one_request_never_cost_its_lease(client: AsyncCli
     await first.release()
     await clean(store)
 
-    await asyncio.gather(*(client._open().collect(store.pool, ["mine"]) for _ in range(5)))
+    await asyncio.gather(*(keeper_of(client).collect(store.pool, ["mine"]) for _ in range(5)))
 
     lease = await waiting
-    await client._open().collect(store.pool, ["mine"])
-    await asyncio.gather(*client._open().background)
+    await keeper_of(client).collect(store.pool, ["mine"])
+    await asyncio.gather(*keeper_of(client).background)
     lease.check()
     assert await state_is(store, State.ALLOCATED)
     await lease.release()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from pool.errors import AcquireTimeout, WrongState
 from pool.models import State
 from pool.ports import EngineState
 from tests.support import eventually
@@ -77,3 +80,45 @@ async def test_a_container_lent_while_it_was_being_frozen_is_not_left_frozen(mak
         for lease in leases:
             assert bench.inside(lease.container.id).state is EngineState.RUNNING
             await lease.release()
+
+
+async def test_what_an_operator_pauses_stays_frozen_whoever_waits_until_it_is_unpaused(make_bench: MakeBench) -> None:
+    async with running(make_bench) as bench:
+        one, two = f"{bench.pool}-1", f"{bench.pool}-2"
+        await bench.client.pause(bench.pool, one, reason="a look at it")
+        await bench.client.pause(bench.pool, one)
+        await eventually(lambda: _is_frozen(bench, one))
+
+        async with await bench.client.acquire(bench.pool) as lease:
+            assert lease.container.id == two
+            with pytest.raises(AcquireTimeout):
+                await bench.client.acquire(bench.pool, wait_s=0)
+            waiting = asyncio.create_task(bench.client.acquire(bench.pool, wait_s=20))
+            with pytest.raises(WrongState, match="allocated, not free"):
+                await bench.client.pause(bench.pool, two)
+            assert bench.inside(one).state is EngineState.PAUSED
+
+            await bench.client.unpause(bench.pool, one)
+            async with await waiting as other:
+                assert other.container.id == one
+                assert bench.inside(one).state is EngineState.RUNNING
+        with pytest.raises(WrongState, match="not paused"):
+            await bench.client.unpause(bench.pool, one)
+
+
+async def test_a_manager_that_takes_over_keeps_frozen_what_an_operator_paused(make_bench: MakeBench) -> None:
+    async with running(make_bench, pause_after_s=0.01) as bench:
+        one = f"{bench.pool}-1"
+        await eventually(lambda: _frozen(bench))
+        await bench.client.pause(bench.pool, one)
+        await bench.stop()
+        container = bench.inside(one)
+        await bench.runtime.unpause(container.ref)
+        await bench.ready()
+
+        await eventually(lambda: _is_frozen(bench, one))
+
+
+async def _is_frozen(bench: Bench, container_id: str) -> bool:
+    record = await bench.record(container_id)
+    return record.state is State.PAUSED and bench.inside(container_id).state is EngineState.PAUSED

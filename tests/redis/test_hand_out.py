@@ -5,52 +5,18 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import pytest
 
 from pool.client import AsyncClient
 from pool.errors import AcquireTimeout, NoneFit
 from pool.manager import Ending, PoolManager
-from pool.models import ContainerInfo, ContainerRecord, HandOutCheck, ResetReason, State
+from pool.models import ContainerInfo, ContainerRecord, ResetReason, State
 from pool.store import Connection, PoolStore, read_events
 from pool.testing import MemoryRuntime
-from tests.support import eventually, obedient_shell, pool_config, settings
-
-
-class Box:
-    """Stands for a container: a socket that answers every GET with a status, once it may."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        self.asked = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-        self._serving: list[asyncio.Task[None] | None] = []
-
-    async def __aenter__(self) -> Box:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.may_answer.set()
-        self._server.close()
-        await asyncio.gather(*filter(None, self._serving))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving.append(asyncio.current_task())
-        request = await reader.read(65536)
-        if request:
-            self.asked += 1
-            await self.may_answer.wait()
-            writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % self.status)
-        writer.close()
-        with suppress(ConnectionError):  # whoever asked may have left
-            await writer.wait_closed()
-
-    async def is_asked(self) -> bool:
-        return self.asked > 0
+from tests.boxes import Box, add_box
+from tests.support import eventually, obedient_shell, open_pool, pool_config
 
 
 @pytest.fixture
@@ -62,34 +28,15 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     """An open pool without containers."""
-    connection = Connection(redis_url)
-    store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
-    await store.open(settings(ttl_s=1, claim_ttl_s=1, on_release="none"), "first")
-    yield store
-    await store.forget()
-    await connection.close()
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(redis_url, owner="tester") as client:
-        yield client
-
-
-async def add(store: PoolStore, box: Box, container_id: str, *, kind: str = "http", timeout_s: float = 30.0) -> None:
-    """Make a box a free container whose pool wants it checked."""
-    check = HandOutCheck(kind, box.port, timeout_s, "/ready", (200,), {"X-Probe": "1"})
-    info = ContainerInfo(
-        container_id, container_id, "127.0.0.1", {80: box.port}, f"http://127.0.0.1:{box.port}", hand_out=check
-    )
-    assert await store.transition(await store.register(info, spec="s"), State.AVAILABLE)
+    async with open_pool(redis_url, ttl_s=1, claim_ttl_s=1, on_release="none") as store:
+        yield store
 
 
 async def boxes(stack: AsyncExitStack, store: PoolStore, *statuses: int) -> list[Box]:
     """Make free containers a, b, c … that answer with these."""
     made = [await stack.enter_async_context(Box(status)) for status in statuses]
     for box, container_id in zip(made, "abcdef", strict=False):
-        await add(store, box, container_id)
+        await add_box(store, box, container_id)
     return made
 
 
@@ -130,7 +77,7 @@ async def test_an_unfit_container_goes_to_recovery_and_the_next_good_one_comes_a
 @pytest.mark.parametrize("kind", ["tcp", "http"])
 async def test_a_container_on_which_nobody_listens_is_unfit(client: AsyncClient, store: PoolStore, kind: str) -> None:
     async with Box(200) as box:
-        await add(store, box, "a", kind=kind)
+        await add_box(store, box, "a", kind=kind)
 
     with pytest.raises(NoneFit, match="a: " + kind):
         await client.acquire(store.pool, max_retries=0)
@@ -138,7 +85,7 @@ async def test_a_container_on_which_nobody_listens_is_unfit(client: AsyncClient,
 
 async def test_a_container_that_does_not_answer_in_time_is_unfit(client: AsyncClient, store: PoolStore) -> None:
     async with Box(200) as box:
-        await add(store, box, "a", timeout_s=0.1)
+        await add_box(store, box, "a", timeout_s=0.1)
         box.may_answer.clear()
 
         with pytest.raises(NoneFit, match="a: http: GET"):

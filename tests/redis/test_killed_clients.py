@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pool.allocator import LIVENESS_S
 from pool.client import AsyncClient, AsyncLease
 from pool.models import ContainerRecord, Outcome, ResetReason, State
-from pool.store import PoolStore
+from pool.store import LIVENESS_S, PoolStore
 from tests.support import eventually, open_pool
 
 #: A client that says what it does: `held` once it has a lease, which it then keeps.

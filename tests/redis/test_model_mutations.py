@@ -10,12 +10,21 @@ from tests.model.checking import MUTATION, check_model
 from tests.model.draining import DrainingMachine
 from tests.model.keys import Disagreement
 from tests.model.machine import PoolMachine
-from tests.model.mutations import MUTATIONS, MUTATIONS_OF_BUNDLES, MUTATIONS_OF_DRAINING, Mutation
+from tests.model.mutations import (
+    MUTATIONS,
+    MUTATIONS_OF_BUNDLES,
+    MUTATIONS_OF_DRAINING,
+    MUTATIONS_OF_SPARES,
+    Mutation,
+)
+from tests.model.scenes import play_scenes
+from tests.model.spares import SpareMachine
 
 CASES = [
     *((PoolMachine, mutation) for mutation in MUTATIONS),
     *((BundleMachine, mutation) for mutation in MUTATIONS_OF_BUNDLES),
     *((DrainingMachine, mutation) for mutation in MUTATIONS_OF_DRAINING),
+    *((SpareMachine, mutation) for mutation in MUTATIONS_OF_SPARES),
 ]
 
 
@@ -28,4 +37,10 @@ def test_a_broken_script_is_noticed(
     monkeypatch.setattr("pool.store.connection.load_scripts", lambda: broken)
 
     with Backend(redis_url) as backend, pytest.raises(Disagreement):
-        check_model(backend, MUTATION, of=machine)
+        look_for_faults(backend, machine)
+
+
+def look_for_faults(backend: Backend, machine: type[PoolMachine]) -> None:
+    """First where they are to be expected."""
+    play_scenes(backend, of=machine)
+    check_model(backend, MUTATION, of=machine)

@@ -19,16 +19,10 @@ from pool.scripts import load_scripts
 from pool.states import WORK_STATES
 from pool.store import Connection, PoolStore, read_events
 from pool.testing import MemoryRuntime
-from tests.support import add_available, eventually, obedient_shell, pool_config, settings
-from tests.support_redis import Server, one_server
+from tests.support import add_available, eventually, keeper_of, obedient_shell, pool_config, settings
+from tests.support_redis import Server
 
 CONTAINERS = ("a", "b", "c")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with one_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -190,7 +184,7 @@ async def test_a_call_cancelled_while_the_server_is_frozen_ends_at_once_and_leav
             asking = [asyncio.create_task(client.acquire("p", wait_s=30)) for _ in range(5)]
 
             async def asked() -> bool:
-                return len(client._open().waiters) == len(asking)
+                return len(keeper_of(client).waiters) == len(asking)
 
             await eventually(asked)
             for task in asking:

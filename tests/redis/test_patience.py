@@ -13,15 +13,9 @@ from pool.client import AsyncClient
 from pool.errors import StoreUnavailable, UnknownPool
 from pool.store import Connection, Grant, PoolStore, RequestSpec, Waiting
 from tests.support import add_available, eventually, settings
-from tests.support_redis import Server, one_server
+from tests.support_redis import Server
 
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with one_server() as server:
-        yield server
 
 
 @pytest.fixture

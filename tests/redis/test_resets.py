@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pool.cli.render import status_json
 from pool.errors import EngineError
 from pool.models import ResetLevel, State
 from pool.ports import EngineContainer, ExecResult
 from pool.reset import turns
 from pool.reset.recipe import MEDIUM_STAGES, STAGES
+from pool.shapes import status_json
 from pool.testing import MemoryContainer, MemoryRuntime
 from tests.support import eventually, obedient_shell, report_stages
 from tests.support_manager import Bench, MakeBench, make_bench, running, when

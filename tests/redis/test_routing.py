@@ -34,12 +34,6 @@ async def pools(redis_url: str) -> AsyncIterator[dict[str, PoolStore]]:
     await connection.close()
 
 
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(redis_url) as client:
-        yield client
-
-
 async def test_a_request_goes_to_a_pool_that_meets_it_and_has_a_container_free(
     client: AsyncClient, pools: dict[str, PoolStore]
 ) -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pool.cli.render import open_console, status_json, status_view
-from pool.cli.usage import conditions_note, memory_cell, usage_json
+from pool.cli.render import status_view
+from pool.cli.tables import open_console
+from pool.cli.usage import conditions_note, memory_cell
 from pool.models import ContainerRecord, PoolStatus, State
 from pool.observed import Condition, Sample
+from pool.shapes import status_json, usage_json
 from tests.support import info
 
 NOW = 1_800_000_000.0

@@ -100,6 +100,21 @@ def test_slots_are_numbered_and_named_by_the_pattern() -> None:
     ]
 
 
+def test_spares_are_further_containers_with_ids_and_ports_that_go_on() -> None:
+    config = parse_config(pool("spares: 1"))
+
+    assert [slot.id for slot in config.slots("p")] == ["p-1", "p-2", "p-3"]
+    assert [slot.ports for slot in config.slots("p")] == [{80: 8000}, {80: 8001}, {80: 8002}]
+    assert config.pools["p"].rotation == 2
+
+
+def test_of_listed_containers_so_many_are_spares() -> None:
+    config = parse_config(pool("spares: 1", size="containers: [{id: a}, {id: b}]"))
+
+    assert [slot.id for slot in config.slots("p")] == ["a", "b"]
+    assert config.pools["p"].rotation == 1
+
+
 def test_listed_slots_keep_their_own_ids_names_and_ports() -> None:
     config = parse_config(pool(size="containers: [{id: a, name: my-a, ports: {80: 5}}, {id: b}]"))
 

@@ -19,6 +19,18 @@ BAD_VALUES = {
     "size as switch": (pool(size="size: yes"), "pools.p.size: true is not allowed; a switch has no meaning here"),
     "no size": (pool(size=""), "pools.p.size: null is not allowed; give the number of containers here"),
     "size and list": (pool("containers: [{id: a}]"), "pools.p.size: 2 is not allowed; give either size or containers"),
+    "spares below 0": (
+        pool("spares: -1"),
+        "pools.p.spares: -1 is not allowed; it should be greater than or equal to 0",
+    ),
+    "nothing but spares": (
+        pool("spares: 2", size="containers: [{id: a}, {id: b}]"),
+        "pools.p.spares: 2 is not allowed; 2 listed under containers, spares included; use 0 to 1, or list more",
+    ),
+    "a spare's port": (
+        pool("spares: 1")[:-1] + ", q: {size: 1, container: {image: i, ports: [{container: 80, host: 8002}]}}}",
+        "8002 is not allowed; container p-3",
+    ),
     "empty list": (pool(size="containers: []"), "pools.p.containers: a list is not allowed; give at least one"),
     "no pools": ("pools: {}", "pools: a mapping is not allowed; give at least one"),
     "pools as list": ("pools: []", "pools: a list is not allowed; it should be a mapping"),
@@ -252,9 +264,9 @@ def test_a_bad_value_is_refused_with_path_value_and_rule(text: str, expected: st
     [
         (
             "pool: {}\n" + pool(),
-            "pool: unknown key; did you mean 'pools'? allowed: deployment, docker, manager, pools, redis",
+            "pool: unknown key; did you mean 'pools'? allowed: audit, deployment, docker, http, manager, pools, redis",
         ),
-        (pool("sise: 3"), "pools.p.sise: unknown key; did you mean 'size'? allowed: advertise_host, aging_s, "),
+        (pool("sise: 3"), "pools.p.sise: unknown key; did you mean 'size'? allowed: access, advertise_host, "),
         (
             pool(container="memori: 5m"),
             "pools.p.container.memori: unknown key; did you mean 'memory'? allowed: cap_add, ",

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pool.cli.render import open_console, status_json, status_view
+from pool.cli.render import status_view
+from pool.cli.tables import open_console
 from pool.config.options import DegradationOptions
 from pool.degradation import Judge, effects_table
 from pool.models import PoolStatus
+from pool.shapes import status_json
 from pool.store import Measured
 
 ROOT = Path(__file__).parents[2]

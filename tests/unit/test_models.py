@@ -18,7 +18,7 @@ from pool.models import (
     ResetLevel,
     State,
 )
-from pool.states import MOVES_OF_COMMANDS, TRANSITIONS, WORK_STATES, check_transition, diagram
+from pool.states import MOVES_OF_COMMANDS, MOVES_OF_SPARES, TRANSITIONS, WORK_STATES, check_transition, diagram
 
 INFO = ContainerInfo("web-1", "demo-web-1", "127.0.0.1", {80: 8001}, "http://127.0.0.1:8001", {"team": "qa"}, 3)
 LEASE = LeaseData(
@@ -44,7 +44,7 @@ def test_the_table_has_every_state() -> None:
 @pytest.mark.parametrize("old", State)
 @pytest.mark.parametrize("new", State)
 def test_exactly_the_moves_in_the_table_are_allowed(old: State, new: State) -> None:
-    if (old, new) in MOVES_OF_COMMANDS:
+    if (old, new) in (*MOVES_OF_COMMANDS, *MOVES_OF_SPARES):
         with pytest.raises(ForbiddenTransition, match="only"):
             check_transition(old, new)
     elif new in TRANSITIONS[old]:
@@ -77,7 +77,14 @@ def test_only_a_free_container_can_be_allocated() -> None:
 def test_a_container_becomes_available_only_unused_or_through_its_manager() -> None:
     ways = {old for old, news in TRANSITIONS.items() if State.AVAILABLE in news}
 
-    assert ways == {State.STARTING, State.CLEANING, State.RESETTING, State.ALLOCATED, State.PAUSED}
+    assert ways == {State.STARTING, State.CLEANING, State.RESETTING, State.ALLOCATED, State.PAUSED, State.SPARE}
+
+
+def test_whatever_becomes_available_may_find_no_place() -> None:
+    to_available = {old for old, news in TRANSITIONS.items() if State.AVAILABLE in news}
+    to_spare = {old for old, news in TRANSITIONS.items() if State.SPARE in news}
+
+    assert to_spare == to_available - {State.SPARE} | {State.AVAILABLE}
 
 
 def test_every_state_can_be_left_and_reached() -> None:

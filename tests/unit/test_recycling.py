@@ -71,6 +71,7 @@ def test_containers_created_together_are_not_all_due_at_once() -> None:
         (pool(State.AVAILABLE), True),
         (pool(State.ALLOCATED, queue=3), True),
         (pool(State.CLEANING, queue=3), True),
+        (pool(State.SPARE, queue=3), True),
         (pool(State.RESETTING, queue=1), False),
         (pool(State.UNHEALTHY, State.QUARANTINED, State.STARTING, queue=1), False),
         (pool(State.UNHEALTHY, queue=0), True),
@@ -101,7 +102,7 @@ def test_the_pool_is_never_emptied_while_others_wait(states: list[State], recycl
     status = pool(*states, queue=1)
 
     if affordable(status, "a", recycling, at_once=at_once):
-        serving = {State.AVAILABLE, State.ALLOCATED, State.CLEANING}
+        serving = {State.AVAILABLE, State.SPARE, State.ALLOCATED, State.CLEANING}
         left = [r.id for r in status.containers if r.state in serving and r.id not in recycling and r.id != "a"]
         assert left
         assert len(recycling - {"a"}) < at_once

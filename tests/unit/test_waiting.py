@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pool.errors import RequestConflict
@@ -30,6 +32,17 @@ def test_the_next_in_line_waits_for_the_lease_that_ends_first_and_its_reset() ->
     [entry] = queue(now)
 
     assert entry.estimated_wait_s == pytest.approx(2 + 2)
+
+
+def test_what_finds_no_place_is_nothing_to_wait_for() -> None:
+    leased = container("a", State.ALLOCATED)
+    others = container("b", State.SPARE), container("c", State.RESETTING)
+
+    spared = replace(status(leased, *others, waiting="normal normal"), rotation=1)
+    with_two_places = replace(spared, rotation=2)
+
+    assert [entry.estimated_wait_s for entry in queue(spared)] == pytest.approx([12, 24])
+    assert [entry.estimated_wait_s for entry in queue(with_two_places)] == pytest.approx([0, 12])
 
 
 def test_each_further_request_waits_for_the_next_container_to_come_free() -> None:

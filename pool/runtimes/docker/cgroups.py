@@ -17,10 +17,8 @@ def sample(raw: Mapping[str, Any]) -> Stats | None:
     Args:
         raw: The engine's inspection. The kernel confirms that the process it names belongs to the container.
     """
-    ref, pid = raw["Id"], raw["State"]["Pid"]
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        groups = dict(group for line in lines if ref in line for group in _groups(line))
+        groups = control_groups(raw["Id"], raw["State"]["Pid"])
         if "memory" in groups:
             return _version_1(groups, raw["HostConfig"]["Memory"])
         return _version_2(groups[""], raw["HostConfig"]["Memory"]) if "" in groups else None
@@ -28,10 +26,23 @@ def sample(raw: Mapping[str, Any]) -> Stats | None:
         return None  # another host's container, or it has just ended: the engine knows
 
 
-def _groups(line: str) -> list[tuple[str, Path]]:
-    """Return the directories that a line of /proc/PID/cgroup names, by controller; version 2 has one, nameless."""
-    _, controllers, path = line.split(":", 2)
-    return [(name, _CGROUPS / controllers / path.lstrip("/")) for name in controllers.split(",")]
+def control_groups(ref: str, pid: int) -> dict[str, Path]:
+    """Return the directories of a container's control groups, by controller; version 2 has one, nameless.
+
+    Args:
+        ref: The engine's full id of the container; groups of which the kernel does not say it are left out.
+        pid: A process of the container, on the engine's host.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    groups: dict[str, Path] = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if ref in path:
+            directory = _CGROUPS / controllers.removeprefix("name=") / path.lstrip("/")
+            groups |= dict.fromkeys(controllers.split(","), directory)
+    return groups
 
 
 def _version_1(groups: Mapping[str, Path], limit_bytes: int) -> Stats:

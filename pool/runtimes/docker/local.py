@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pool.ports import Change, Process
+from pool.runtimes.docker.cgroups import control_groups
 from pool.runtimes.docker.overlay import read_overlay
-
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +101,10 @@ def read_processes(ref: str, first_pid: int) -> list[Process] | None:
 def _cgroup(ref: str, pid: int) -> Path | None:
     """Find the directory of the container's control group, of version 1 or 2."""
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        groups = control_groups(ref, pid)
     except OSError:
         return None
-    candidates = (_directory(line) for line in lines if ref in line)
-    return next((directory for directory in candidates if (directory / "cgroup.procs").exists()), None)
-
-
-def _directory(line: str) -> Path:
-    _, controllers, path = line.split(":", 2)
-    return _CGROUPS / controllers.removeprefix("name=") / path.lstrip("/")
+    return next((group for group in groups.values() if (group / "cgroup.procs").exists()), None)
 
 
 def _command(pid: int) -> str | None:

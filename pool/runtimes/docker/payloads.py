@@ -13,8 +13,9 @@ _CHANGES = {0: ChangeKind.MODIFIED, 1: ChangeKind.ADDED, 2: ChangeKind.DELETED}
 _NEVER = "0001-01-01"
 HIDDEN = "•••"
 _JOINS = "container:"
-#: A holder has the pool's image, but not its health check, and nothing that could end in an orderly way.
-_HOLDER = {"StopSignal": "SIGKILL", "Healthcheck": {"Test": ["NONE"]}}
+_NO_HEALTHCHECK = {"Healthcheck": {"Test": ["NONE"]}}
+#: A holder has the pool's image, but nothing that could end in an orderly way.
+_HOLDER = {"StopSignal": "SIGKILL"}
 _NOT_LABELS = frozenset({"image", "name", "exitCode", "signal", "execDuration"})
 
 #: Actions worth a line in the event stream. The engine filters: `exec_*` and `top`, which our own checks cause, would
@@ -43,6 +44,7 @@ def container_config(spec: ContainerSpec, network: str, joined: Mapping[str, Any
         "Labels": spec.labels,
         "StopTimeout": whole_seconds(options.stop_grace_s),
         **({} if joined else {"Hostname": options.hostname or spec.id, "ExposedPorts": _exposed(spec)}),
+        **({} if options.healthcheck else _NO_HEALTHCHECK),
         **(_HOLDER if spec.holds else {}),
         "HostConfig": {
             **(_network_of(joined) if joined else _own_network(spec, network)),
@@ -145,6 +147,7 @@ def read_container(raw: Mapping[str, Any]) -> EngineContainer:
         oom_killed=state["OOMKilled"],
         started_at="" if started_at.startswith(_NEVER) else started_at,
         joins=network.removeprefix(_JOINS) if network.startswith(_JOINS) else "",
+        address=_read_address(raw["NetworkSettings"].get("Networks") or {}),
     )
 
 
@@ -166,6 +169,11 @@ def _read_ports(published: Mapping[str, list[dict[str, str]] | None]) -> dict[in
         for inside, bindings in published.items()
         if inside.endswith("/tcp") and bindings
     }
+
+
+def _read_address(networks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return where a container is reached in the first of its networks that gives it an address."""
+    return next((found["IPAddress"] for found in networks.values() if found.get("IPAddress")), "")
 
 
 def read_changes(raw: list[dict[str, Any]] | None) -> list[Change]:

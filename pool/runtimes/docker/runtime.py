@@ -39,11 +39,11 @@ from pool.runtimes.docker.payloads import (
     whole_seconds,
 )
 from pool.runtimes.docker.shell import OUTPUT_LIMIT_BYTES, DockerShell, decode
-from pool.runtimes.docker.stock import Stock
 from pool.runtimes.docker.streams import Stream
+from pool.runtimes.docker.survey import Survey
 
 
-class DockerRuntime(Stock):
+class DockerRuntime(Survey):
     """Containers on one Docker engine.
 
     It connects at the first call. Containers without our label are never changed: every call that would do so checks.

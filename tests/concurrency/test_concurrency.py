@@ -17,11 +17,13 @@ from tests.concurrency.scene import POOL, Cast, set_up
 
 
 @pytest.mark.timeout(300)  # about 20 s each; a machine with other work to do needs its time
-@pytest.mark.parametrize(("containers", "on_release"), [(2, "soft"), (10, "none"), (100, "soft")])
+@pytest.mark.parametrize(
+    ("containers", "on_release", "pace_s"), [(2, "soft", 0.008), (10, "none", 0.05), (100, "soft", 0.5)]
+)
 async def test_four_processes_of_fifty_tasks_never_share_a_container_and_lose_none_whatever_dies(
-    containers: int, on_release: str, record_property: Callable[[str, object], None]
+    containers: int, on_release: str, pace_s: float, record_property: Callable[[str, object], None]
 ) -> None:
-    async with set_up(Cast(containers, on_release=on_release)) as scene:
+    async with set_up(Cast(containers, on_release=on_release, pace_s=pace_s)) as scene:
         report = await play(scene)
         events = await scene.events()
 

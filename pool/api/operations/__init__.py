@@ -1,0 +1,1 @@
+"""What OpenAPI says of each route."""

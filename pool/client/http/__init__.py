@@ -1,0 +1,1 @@
+"""The pools behind a manager's HTTP server, from any machine."""
