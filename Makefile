@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format images clean
+.PHONY: help setup demo test e2e soak lint format images clean
 
 BIN := .venv/bin
 SCRIPTS := deploy/images/build
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 
 setup: ## Make ready what is missing: the virtual environment, a Docker engine, the sample image
 	@sh deploy/setup
@@ -15,6 +15,10 @@ demo: setup ## Watch a pool at work
 
 test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+e2e: setup ## Run the examples, resets and kills on real browsers; ARGS="-k shop" for some
+	@$(BIN)/python deploy/images/build playwright-mcp
+	@$(BIN)/pytest tests/e2e $(ARGS)
 
 soak: setup ## Run the scripts against the model of the rules, 100,000 operations
 	@$(BIN)/python -m tests.model.soak $(ARGS)

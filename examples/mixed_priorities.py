@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 
 from mcp import Client
+from mcp.types import TextContent
 
 import pool
 
@@ -47,14 +48,15 @@ async def visit(client: pool.AsyncClient, name: str, priority: str) -> Visit:
     ):
         await browser.call_tool("browser_navigate", {"url": _PAGE.format(name=name)})
         result = await browser.call_tool("browser_evaluate", {"function": "() => document.title"})
-        title = result.content[0].text.splitlines()[1].strip('"')  # below "### Result"
+        (answer,) = result.content
+        title = answer.text.splitlines()[1].strip('"') if isinstance(answer, TextContent) else ""  # below "### Result"
         granted_at = lease.data.granted_at
         return Visit(name, priority, lease.container.id, granted_at, lease.data.waited_s, title)
 
 
 async def queued(client: pool.AsyncClient, number: int) -> None:
     """Return once so many requests wait in the queue."""
-    while len((await client.status("playwright")).queue) < number:
+    while len((await client.status("playwright")).queue) < number:  # noqa: ASYNC110 - the queue is not in this process
         await asyncio.sleep(0.01)
 
 

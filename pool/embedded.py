@@ -18,6 +18,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,6 +181,17 @@ def _version(binary: Path) -> tuple[int, ...]:
         return ()
     match = re.search(r"\bv=(\d+(?:\.\d+)*)", answer.stdout)
     return tuple(map(int, match[1].split("."))) if match else ()
+
+
+@contextmanager
+def temporary_server() -> Iterator[str]:
+    """Start a private server that nobody else finds, and end it, with its data, when the block ends; yields its URL."""
+    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
+    try:
+        yield ensure_server(state_dir).url
+    finally:
+        stop_server(state_dir)
+        shutil.rmtree(state_dir, ignore_errors=True)
 
 
 def _directory(state_dir: Path | None) -> Path:

@@ -39,3 +39,12 @@ def redact(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
+
+
+def mask_url(url: str) -> str:
+    """Hide what a URL says before its `@` and in a `password` parameter.
+
+    >>> mask_url("redis://user:secret@cache:6379/0")
+    'redis://•••@cache:6379/0'
+    """
+    return re.sub(r"(?<=://).*@|(?<=password=)[^&]*", lambda found: HIDDEN + "@" * found[0].endswith("@"), url)

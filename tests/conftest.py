@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import stop_server, temporary_server
 from tests.poolctl import Poolctl
 
 
@@ -33,12 +33,8 @@ def _state_dir() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @pytest.fixture

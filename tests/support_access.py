@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from json import loads
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +14,7 @@ import aiohttp
 from pool.access import TokenKeeper
 from pool.api import ApiServer
 from pool.config import Config, HttpOptions
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from pool.leases import LeaseRef
 from pool.store import Connection, PoolStore, TokenStore
 from tests.support import add_available, pool_config, settings
@@ -27,12 +23,8 @@ from tests.support import add_available, pool_config, settings
 @asynccontextmanager
 async def own_redis() -> AsyncIterator[str]:
     """The URL of a server that nobody else uses."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield (await asyncio.to_thread(ensure_server, state_dir)).url
-    finally:
-        await asyncio.to_thread(stop_server, state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @dataclass

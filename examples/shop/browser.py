@@ -1,4 +1,4 @@
-"""A browser behind a Playwright-MCP server, driven through the official `mcp` client. Synchronous, as most tests are."""
+"""A browser behind a Playwright-MCP server, driven through the official `mcp` client. Synchronous, like most tests."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Browser:
         Raises:
             BrowserError: It failed.
         """
-        result = self._portal.call(self._client.call_tool, tool, arguments)
+        result: CallToolResult = self._portal.call(self._client.call_tool, tool, arguments)
         if result.is_error:
             raise BrowserError(f"{tool}: {self._say(result)}")
         return result

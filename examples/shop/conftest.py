@@ -8,15 +8,15 @@ from contextlib import ExitStack
 
 import docker
 import pytest
+
+import pool
 from browser import Browser
 from shop import open_shop
 from traces import Traces
 
-import pool
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Open the shop, once for all xdist workers. Containers reach it by the name that the pool's configuration gives."""
+    """Open the shop, once for all workers. Containers reach it by the name that the pool's configuration gives."""
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         config.add_cleanup(stack.close)

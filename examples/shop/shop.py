@@ -1,7 +1,7 @@
 """A small web shop to test: log in, fill a cart, check out. `python shop.py` serves it.
 
-Who is logged in is told by a cookie, and the cart is in the browser's localStorage: two things that must never reach the
-next user of a browser.
+Who is logged in is told by a cookie, and the cart is in the browser's localStorage: two things that must never reach
+the next user of a browser.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAGE = Template("""<!doctype html>
   body { font: 16px/1.5 sans-serif; margin: 0; background: #f6f4ef; color: #222 }
   header { background: #24524a; color: #fff; padding: .8rem 2rem; display: flex; justify-content: space-between }
   main { max-width: 40rem; margin: 2rem auto; background: #fff; padding: 1.5rem 2rem; border-radius: .5rem }
-  li { display: flex; justify-content: space-between; padding: .3rem 0; border-bottom: 1px solid #eee }
+  li { display: flex; justify-content: space-between; align-items: center; padding: .3rem 0 }
   ul { padding: 0 } button { font: inherit; padding: .2rem .9rem } input { font: inherit; margin: 0 1rem 1rem 0 }
 </style>
 <header><b>Corner shop</b><span id="who">$who</span></header>
@@ -62,7 +62,7 @@ class _Visit(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Shop
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+    def do_GET(self) -> None:
         """Show a page."""
         name = self.server.customers.get(self._session())
         if self.path == "/prices.csv":
@@ -79,7 +79,7 @@ class _Visit(BaseHTTPRequestHandler):
             )
             self._show("Goods", _GOODS.substitute(goods=goods), name)
 
-    def do_POST(self) -> None:  # noqa: N802 - likewise
+    def do_POST(self) -> None:
         """Log in, or order."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         form = {key: values[0] for key, values in parse_qs(body).items()}

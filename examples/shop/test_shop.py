@@ -8,6 +8,7 @@ Four workers share the two browsers of that pool.
 from __future__ import annotations
 
 import pytest
+
 from browser import Browser
 from shop import GOODS, PASSWORD
 

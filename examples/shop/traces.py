@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
 
 import docker
+
 from browser import Browser
 
 _KEY = "left-by"
@@ -53,9 +53,8 @@ class Traces:
         self._container.exec_run(["sh", "-c", _STRAY.format(browser=_PROGRAM)], user="1000", detach=True)
 
     def _processes(self) -> list[str]:
-        listed: dict[str, Any] = self._container.top(ps_args="-eo pid,comm")
-        return [name for _, name in listed["Processes"]]
+        return [name for _, name in self._container.top(ps_args="-eo pid,comm")["Processes"]]
 
     def _run(self, script: str) -> str:
         _, output = self._container.exec_run(f"sh -c {shlex.quote(script)}", user="1000")
-        return str(output.decode())
+        return output.decode() if isinstance(output, bytes) else ""

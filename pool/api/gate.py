@@ -261,7 +261,12 @@ async def authentication(request: web.Request, handler: Handler) -> web.StreamRe
         request[LEASE] = gate.lease_of(request)
         with structlog.contextvars.bound_contextvars(lease_id=request[LEASE].request_id):
             return await handler(request)
-    identity = request[IDENTITY] = await gate.identify(request)
+    try:
+        identity = request[IDENTITY] = await gate.identify(request)
+    except StoreError:
+        if not route.without_redis:
+            raise
+        return await handler(request)
     with structlog.contextvars.bound_contextvars(identity=identity.name):
         try:
             if route.access is Access.OPERATOR:

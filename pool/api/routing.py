@@ -72,13 +72,19 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One entry of the table; without an operation it is not in the OpenAPI document."""
+    """One entry of the table; without an operation it is not in the OpenAPI document.
+
+    Attributes:
+        without_redis: Whether it answers everybody while Redis is away, when nobody can be authenticated. Its handler
+            then finds no identity, and must not say more than anybody may know.
+    """
 
     method: str
     path: str
     handler: Handler
     access: Access
     operation: Operation | None = None
+    without_redis: bool = False
 
 
 class Routes:
@@ -89,7 +95,14 @@ class Routes:
         self._by_resource: dict[object, Route] = {}
 
     def add(
-        self, method: str, path: str, handler: Handler, *, access: Access, operation: Operation | None = None
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        access: Access,
+        operation: Operation | None = None,
+        without_redis: bool = False,
     ) -> None:
         """Add a route.
 
@@ -99,8 +112,9 @@ class Routes:
             handler: What answers.
             access: Who may use it.
             operation: What OpenAPI says of it; None to leave it out there.
+            without_redis: Whether it answers everybody while Redis is away.
         """
-        self._routes.append(Route(method, path, handler, access, operation))
+        self._routes.append(Route(method, path, handler, access, operation, without_redis))
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)

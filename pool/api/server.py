@@ -32,6 +32,7 @@ from pool.api.security import (
     load_tls,
     secure,
 )
+from pool.api.traffic import TRAFFIC, Traffic
 from pool.api.waits import Desk
 from pool.client.keeping import Keeper
 from pool.config import Config, HttpOptions
@@ -130,11 +131,13 @@ class ApiServer:
             await services.keeper.close()
 
     def _application(self) -> web.Application:
-        middlewares = [request_ids, self._crowd.middleware, problems, host_check, authentication]
+        traffic = Traffic()
+        middlewares = [traffic.middleware, request_ids, self._crowd.middleware, problems, host_check, authentication]
         app = web.Application(middlewares=middlewares, client_max_size=self._http.max_body_kb * 1024)
         app[SERVICES] = self.services
         app[GATE] = Gate(self._http, self.services.connection, local=is_loopback(self._http.host))
         app[HOSTS] = Hosts(self._http)
+        app[TRAFFIC] = traffic
         app.on_response_prepare.append(secure)
         app[ROUTES] = routes = Routes()
         add_all(routes)

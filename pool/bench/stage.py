@@ -6,17 +6,14 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import sys
-import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 from pool.config import PoolOptions
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from pool.errors import PoolError
 from pool.models import ContainerInfo, State
 from pool.store import Connection, PoolSettings, PoolStore
@@ -35,12 +32,8 @@ def server(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @asynccontextmanager

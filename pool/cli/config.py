@@ -57,7 +57,7 @@ def load(path: Path | None) -> Config:
 
 
 def _description(config: Config) -> dict[str, Any]:
-    from pool.config.load import mask_url
+    from pool.redaction import mask_url
 
     return {
         "valid": True,
@@ -82,7 +82,7 @@ def _description(config: Config) -> dict[str, Any]:
 
 def describe(config: Config) -> None:
     """Write what a configuration describes: pools, containers, ports."""
-    from pool.config.load import mask_url
+    from pool.redaction import mask_url
 
     redis = mask_url(config.redis.url) if config.redis.url else "private server"
     typer.echo(f"valid: deployment {config.deployment}, redis: {redis}")

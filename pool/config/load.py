@@ -14,14 +14,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pool.config.options import NAME_RULE
+from pool.config.names import NAME_RULE
 from pool.config.root import Config
 from pool.errors import ConfigError
+from pool.redaction import HIDDEN, mask_url
 
 _VARIABLE = re.compile(
     r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<malformed>\{[^}]*\}?))"
 )
-_HIDDEN = "•••"
 #: More than any deployment needs. What is larger, or becomes larger by its aliases, is a mistake or an attack.
 _MOST_BYTES = 1_048_576
 _MOST_VALUES = 100_000
@@ -168,19 +168,10 @@ def render_config(config: Config) -> dict[str, Any]:
     for pool in document["pools"].values():
         for holder in (pool["container"], pool["health"]["http"] or {}):
             for key in _SECRET_KEYS & holder.keys():
-                holder[key] = dict.fromkeys(holder[key], _HIDDEN)
+                holder[key] = dict.fromkeys(holder[key], HIDDEN)
     if config.redis.url:
         document["redis"]["url"] = mask_url(config.redis.url)
     return document
-
-
-def mask_url(url: str) -> str:
-    """Hide what a URL says before its `@` and in a `password` parameter.
-
-    >>> mask_url("redis://user:secret@cache:6379/0")
-    'redis://•••@cache:6379/0'
-    """
-    return re.sub(r"(?<=://).*@|(?<=password=)[^&]*", lambda found: _HIDDEN + "@" * found[0].endswith("@"), url)
 
 
 def _interpolate(node: Any, environment: Mapping[str, str], path: tuple[Any, ...], problems: list[str]) -> Any:
@@ -225,7 +216,7 @@ def _dotted(location: Sequence[object]) -> str:
 def _show(location: Sequence[object], value: object) -> str:
     """Write a value as the user did, unless it may be secret or is long."""
     if _SECRET_KEYS & set(location):
-        return _HIDDEN
+        return HIDDEN
     if isinstance(value, str):
         return repr(mask_url(value) if len(value) < 100 else f"{mask_url(value)[:100]}…")
     if isinstance(value, dict | BaseModel):

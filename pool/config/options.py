@@ -14,14 +14,12 @@ from pool.config.container import ContainerOptions, Options, PortNumber, Seconds
 from pool.config.evidence import EvidenceOptions
 from pool.config.gateway import Access, GatewayOptions, obstacles_to_gateway
 from pool.config.holding import holder_options, obstacles_to_holding
+from pool.config.names import NAME_PATTERN
 from pool.config.recycle import RecycleOptions
 from pool.config.redis_url import MOST_REPLICAS, parse_redis_url
 from pool.config.reset import ResetOptions
 from pool.config.thresholds import ThresholdOptions
 from pool.models import GatewayRules, HandOutCheck
-
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$"
-NAME_RULE = "use up to 64 of a-z, 0-9, -, _ and ., with a letter or digit at both ends"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 

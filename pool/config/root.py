@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 from pool.config.audit import AuditOptions
 from pool.config.container import Options, refusal
 from pool.config.http import HttpOptions
+from pool.config.names import NAME_PATTERN, NAME_RULE
 from pool.config.options import (
-    NAME_PATTERN,
-    NAME_RULE,
     DockerOptions,
     ManagerOptions,
     Name,

@@ -155,7 +155,7 @@ def evidence_root(config: Config, pool: str) -> Path:
 
 def default_evidence_root(state_dir: Path | None = None) -> Path:
     """Return the directory of bundles in a state directory, by default the user's."""
-    return (state_dir or default_state_dir()) / "evidence"
+    return (state_dir or default_state_dir()).expanduser().absolute() / "evidence"
 
 
 def find_bundles(roots: Iterable[Path]) -> list[Bundle]:

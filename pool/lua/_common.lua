@@ -24,6 +24,7 @@
 --   baselines hash   container -> what it looked like when it was new
 --   events    stream what happened, trimmed
 --   audit     stream who did what, each entry with the hash of the one before; has a TTL
+--   metrics   hash   what was counted in the events, and up to which; has a TTL
 local META = KEYS[1]
 local P = string.sub(META, 1, -5)
 local call = redis.call

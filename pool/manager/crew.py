@@ -241,7 +241,7 @@ class Crew:
         self._log.warning(
             "container.quarantined" if to is State.QUARANTINED else "container.not_clean",
             container=record.id,
-            level=attempt.level.label,
+            reset_level=attempt.level.label,
             problem=attempt.problem,
             **_stages(attempt),
         )

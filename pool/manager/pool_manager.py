@@ -18,7 +18,7 @@ from pool.config import Config
 from pool.degradation import Degradation
 from pool.errors import EngineError, StoreError, UnknownPool
 from pool.evidence import EvidenceKeeper
-from pool.health import Prober
+from pool.health import HealthReport, Prober
 from pool.manager.adoption import Adoption
 from pool.manager.crew import Crew
 from pool.manager.freezer import Freezer
@@ -26,6 +26,7 @@ from pool.manager.garbage import Garbage
 from pool.manager.listener import EngineListener
 from pool.manager.sampling import Sampler
 from pool.manager.watch import HealthWatch
+from pool.metrics import Bookkeeper
 from pool.models import State
 from pool.ports import Runtime
 from pool.reaper import reap_all
@@ -40,6 +41,7 @@ _DRAIN_POLL_S = 0.1
 _DEGRADATION_INTERVAL_S = 1.0
 _GARBAGE_INTERVAL_S = 3600.0
 _AUDIT_INTERVAL_S = 1.0
+_METRICS_INTERVAL_S = 1.0
 
 log = structlog.get_logger()
 
@@ -85,6 +87,7 @@ class PoolManager:
         self._told: dict[str, str] = {}
         self._log = log.bind(pool=pool)
         self._auditor = self._make_auditor()
+        self._books = Bookkeeper(connection, pool)
 
     @property
     def _first(self) -> bool:
@@ -96,6 +99,13 @@ class PoolManager:
         file = AuditFile(options.file, self._tell) if options.file else None
         others = [ACCESS] if self._first else []
         return Auditor(self._connection, self._store.pool, keep=options.keep, file=file, others=others)
+
+    def _count_check(self, report: HealthReport) -> None:
+        """Count a regular check: one that passes for each of its probes, one that fails for that which failed."""
+        asked = self._options.health
+        probes = [name for name, probe in (("tcp", asked.tcp), ("http", asked.http)) if probe is not None]
+        for probe in [*probes, "engine"] if report.healthy else [report.probe]:
+            self._books.note("pool_health_checks_total", probe, "passed" if report.healthy else "failed")
 
     async def run(self, ending: Ending) -> None:
         """Manage the pool until the end is requested.
@@ -183,6 +193,7 @@ class PoolManager:
             await resetter.close()
             with suppress(StoreError):
                 await self._auditor.look()
+                await self._books.look()
             with suppress(StoreError):
                 await self._store.resign(self._id)
             self._log.info("manager.stopped")
@@ -197,7 +208,7 @@ class PoolManager:
         wake: WakeListener,
         stop: asyncio.Event,
     ) -> None:
-        watch = HealthWatch(self._options.health, self._store, self._runtime, prober, crew)
+        watch = HealthWatch(self._options.health, self._store, self._runtime, prober, crew, self._count_check)
         listener = EngineListener(self._runtime, self._config.deployment, self._store.pool, watch, self._tell)
         cpus, interval_s = self._options.container.cpus, self._options.health.interval_s
         sampler = Sampler(self._options.thresholds, cpus, self._store, self._runtime, crew, interval_s=interval_s)
@@ -216,6 +227,7 @@ class PoolManager:
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
             self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
             self._every(_AUDIT_INTERVAL_S, "audit", self._auditor.look),
+            self._every(_METRICS_INTERVAL_S, "metrics", self._books.look),
             self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew, freezer)),
             self._hear(wake, crew, freezer),
             listener.run(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 
 import structlog
@@ -48,14 +49,24 @@ class HealthWatch:
         runtime: The engine.
         prober: Asks containers.
         crew: Recovers those that are taken out of rotation.
+        heard: Called with what each regular check found.
     """
 
-    def __init__(self, options: HealthOptions, store: PoolStore, runtime: Runtime, prober: Prober, crew: Crew) -> None:
+    def __init__(
+        self,
+        options: HealthOptions,
+        store: PoolStore,
+        runtime: Runtime,
+        prober: Prober,
+        crew: Crew,
+        heard: Callable[[HealthReport], None] = lambda _: None,
+    ) -> None:
         self._options = options
         self._store = store
         self._runtime = runtime
         self._prober = prober
         self._crew = crew
+        self._heard = heard
         self._streaks: dict[str, tuple[int, Streak]] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._log = log.bind(pool=store.pool)
@@ -107,6 +118,7 @@ class HealthWatch:
             await self._look_at(record, container)
             return
         report = await self._prober.check(container.ref, record.info)
+        self._heard(report)
         if report.healthy or await self._look_at(record, container) is Sight.RUNS:
             await self.judge(record, report)
 

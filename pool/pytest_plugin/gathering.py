@@ -56,7 +56,7 @@ def gather(url: str, token: str | None, records: Sequence[dict[str, Any]], evide
         with connect(url, patience_s=_PATIENCE_S, **({"token": token} if token else {})) as client:  # type: ignore[arg-type]  # as connect checks it
             wanted = {record["request"]: record for record in records if record.get("folder")}
             if wanted:
-                _Fetching(client, Poolctl(url, token=token), evidence, gathered).fetch(wanted)
+                Fetching(client, Poolctl(url, token=token), evidence, gathered).fetch(wanted)
             for pool in pools:
                 status = client.status(pool)
                 gathered.sizes[pool], gathered.resets[pool] = len(status.containers), status.mean_reset_s
@@ -65,7 +65,7 @@ def gather(url: str, token: str | None, records: Sequence[dict[str, Any]], evide
     return gathered
 
 
-class _Fetching:
+class Fetching:
     """Fetches bundles of evidence as they appear, for a limited time."""
 
     def __init__(self, client: Client, poolctl: Poolctl, places: Sequence[Path | None], gathered: Gathered) -> None:

@@ -43,8 +43,12 @@ def _waits(granted: Sequence[Record]) -> Iterator[str]:
 
 
 def _spread(waits: Sequence[float]) -> str:
-    number = f"{len(waits)} lease{'s' if len(waits) != 1 else ''}"
-    return f"{number}: mean {sum(waits) / len(waits):.2f} s, p95 {p95(waits):.2f} s, longest {max(waits):.2f} s"
+    mean = sum(waits) / len(waits)
+    return f"{_count(len(waits), 'lease')}: mean {mean:.2f} s, p95 {p95(waits):.2f} s, longest {max(waits):.2f} s"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def p95(values: Sequence[float]) -> float:
@@ -76,10 +80,10 @@ def _use(granted: Sequence[Record], gathered: Gathered | None) -> Iterator[str]:
         if ended:
             wall_s = max(record["released_at"] for record in ended) - min(record["asked_at"] for record in theirs)
             share = sum(record["held_s"] for record in ended) / max(wall_s * size, 1e-9)
-            parts.append(f"{size} containers held {share:.0%} of {wall_s:.1f} s")
+            parts.append(f"{_count(size, 'container')} held {share:.0%} of {wall_s:.1f} s")
         if gathered and (reset_s := gathered.resets.get(pool)) is not None:
             parts.append(f"a reset takes {reset_s:.3f} s on average")
-        yield f"{'use':10} {pool}: {'; '.join(parts) or f'{size} containers'}"
+        yield f"{'use':10} {pool}: {'; '.join(parts) or _count(size, 'container')}"
 
 
 def _each(records: Sequence[Record]) -> Iterator[str]:
@@ -117,7 +121,7 @@ def _trouble(records: Sequence[Record], gathered: Gathered | None) -> Iterator[s
         return
     kept = sorted({record["folder"] for record in records if record.get("folder")})
     if kept:
-        had = f"of {len(kept)} failed tests, with {gathered.bundles} bundles of the manager"
+        had = f"of {_count(len(kept), 'failed test')}, with {_count(gathered.bundles, 'bundle')} of the manager"
         yield f"{'evidence':10} {had}, in folders such as {kept[0]}"
     for note in gathered.notes:
         yield f"{'note':10} {note}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pool.store.audit_store import ACCESS, AuditStore, Link
 from pool.store.connection import Connection, check_pool_name, retrying
 from pool.store.decode import Measured
-from pool.store.events import read_events
+from pool.store.events import event_order, read_events
 from pool.store.follow import ends, follow
+from pool.store.metrics_store import Counters, MetricsStore
 from pool.store.observation import Observation
 from pool.store.orphans import find_orphans, forget_orphans
 from pool.store.pool_store import Claim, PoolSettings, PoolStore, pool_names
@@ -21,9 +22,11 @@ __all__ = [
     "AuditStore",
     "Claim",
     "Connection",
+    "Counters",
     "Grant",
     "Link",
     "Measured",
+    "MetricsStore",
     "Observation",
     "PoolLimits",
     "PoolSettings",
@@ -38,6 +41,7 @@ __all__ = [
     "WakeListener",
     "check_pool_name",
     "ends",
+    "event_order",
     "find_orphans",
     "follow",
     "forget_orphans",

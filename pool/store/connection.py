@@ -26,10 +26,10 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as LateError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, stop_never, wait_random_exponential
 
-from pool.config.load import mask_url
-from pool.config.options import NAME_PATTERN
+from pool.config.names import NAME_PATTERN
 from pool.config.redis_url import RedisUrl, parse_redis_url
 from pool.errors import InvalidRequest, StoreError, StoreUnavailable, StoreUnsupported
+from pool.redaction import mask_url
 from pool.scripts import Script, load_scripts
 from pool.store.servers import OneServer, Servers, servers_of
 

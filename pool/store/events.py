@@ -28,3 +28,9 @@ def to_event(entry_id: str, fields: Mapping[str, str]) -> Event:
     """Read an entry of the stream."""
     facts = dict(fields)
     return Event(id=entry_id, type=facts.pop("type"), at=int(facts.pop("at")) / 1e6, fields=facts)
+
+
+def event_order(event_id: str) -> tuple[int, int]:
+    """Turn an event's id into what compares as the stream orders it."""
+    moment, _, number = event_id.partition("-")
+    return int(moment), int(number or 0)

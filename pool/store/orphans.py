@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pool.config.options import NAME_PATTERN
+from pool.config.names import NAME_PATTERN
 from pool.store.connection import POOLS_KEY, Connection
 from pool.store.pool_store import PoolStore, pool_names
 
@@ -13,14 +13,14 @@ _KEY = re.compile(r"cp:\{([^}]*)\}:(.+)", re.DOTALL)
 #: Tells how a request ended, to whoever asks again; it expires by itself.
 _REQUEST = "r:"
 #: These tell the story of a pool, and expire once it is gone.
-_STORY = ("events", "audit")
+_STORY = ("events", "audit", "metrics")
 
 
 async def find_orphans(connection: Connection) -> dict[str, list[str]]:
     """Return the keys of pools that were never opened or are gone, by pool, without their prefix.
 
-    What tells the story of a pool — how its requests ended, its events and its audit — expires by itself and is not
-    among them. A pool that is still in the list of pools is one of them even if it has no key.
+    What tells the story of a pool — how its requests ended, its events, audit and counters — expires by itself and is
+    not among them. A pool that is still in the list of pools is one of them even if it has no key.
 
     Raises:
         StoreUnavailable: Redis did not answer.

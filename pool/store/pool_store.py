@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pool.config import PoolOptions
 from pool.errors import StoreError, UnknownContainer
 from pool.models import (
     ContainerInfo,
@@ -22,6 +21,9 @@ from pool.store.connection import POOLS_KEY, Connection
 from pool.store.decode import Measured
 from pool.store.observation import Observation
 from pool.store.request_store import RequestStore, us
+
+if TYPE_CHECKING:
+    from pool.config import PoolOptions
 
 #: Distance between two priority classes where priority is strict: longer than any queue lives, and the largest
 #: score (now + 3 times this) stays below 2^53, where a double still holds every microsecond.

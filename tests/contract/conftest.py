@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from pool.store import PoolStore
 from tests.clients import api_server, open_client
 from tests.support import open_pool
@@ -19,12 +16,8 @@ from tests.support import open_pool
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
     """A server for this module alone: no other test has pools or tokens in it."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @pytest.fixture(params=["redis", "http"])
@@ -51,5 +44,5 @@ async def client(kind: str, url: str) -> AsyncIterator[Any]:
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     """A pool of one container that needs no reset."""
-    async with open_pool(redis_url, "a", ttl_s=1, claim_ttl_s=1, on_release="none") as store:
+    async with open_pool(redis_url, "a", ttl_s=3, claim_ttl_s=3, on_release="none") as store:
         yield store

@@ -15,8 +15,10 @@ from aiohttp import web
 
 from pool.access import TokenKeeper
 from pool.client import AsyncClient
+from pool.client.http.backend import OverHttp
 from pool.errors import (
     AcquireTimeout,
+    ClientClosed,
     Forbidden,
     InvalidRequest,
     StoreUnavailable,
@@ -170,6 +172,15 @@ async def test_a_bundle_whose_connection_breaks_is_given_back_and_asked_for_anew
     async with await waiting as bundle:
         assert sorted(lease.container.id for lease in bundle) == ["a", "b"]
         assert {lease.request_id for lease in bundle} == {"both~.1", "both~.2"}
+
+
+async def test_a_wait_that_begins_while_the_client_closes_ends_at_once(client: AsyncClient) -> None:
+    backend = client._open()
+    assert isinstance(backend, OverHttp)
+    await client.close()
+
+    with pytest.raises(ClientClosed):
+        await backend.keeper.wait_for(asyncio.sleep(600))
 
 
 # Servers

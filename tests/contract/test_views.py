@@ -20,7 +20,7 @@ from pool.errors import (
 from pool.models import Priority, ResetLevel, ResetReason, State
 from pool.store import PoolStore
 from tests.contract.books import queued
-from tests.support import add_available, eventually
+from tests.support import add_available, eventually, open_pool
 
 # What there is to see
 
@@ -52,6 +52,13 @@ async def test_the_status_is_the_same_for_all(client: Any, store: PoolStore) -> 
         assert store.pool in await client.pools()
         assert lease.data.token not in str(seen)
     await (await waiting).release()
+
+
+async def test_spares_are_no_places(client: Any, redis_url: str) -> None:
+    async with open_pool(redis_url, "a", "b", "c", size=2, spares=1) as store:
+        seen = await client.status(store.pool)
+
+        assert (seen.places, seen.count(State.AVAILABLE), seen.count(State.SPARE)) == (2, 2, 1)
 
 
 async def test_a_client_tells_who_waits_and_why(client: Any, store: PoolStore) -> None:

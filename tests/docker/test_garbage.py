@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,12 +53,6 @@ def labels(deployment: str) -> Callable[..., dict[str, str]]:
         return {LABEL_DEPLOYMENT: owner, LABEL_POOL: pool, LABEL_ID: container_id}
 
     return of
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ async def test_a_manager_killed_amid_leases_and_resets_loses_nothing(site: Site)
     first = await site.serve()
     async with await site.client() as client:
         await eventually(whole(client), deadline_s=30)
-        kept = await client.acquire(POOL, owner="kept")
+        kept = await client.acquire(POOL, owner="kept", timeout_s=120)
         before = {container["Id"] for container in site.containers()}
         for _ in range(5):
             process = site.processes[-1]

@@ -28,11 +28,8 @@ from tests.support import eventually
 pytest_plugins = ["pytester"]
 
 SUITE = """
-import json, os, pathlib, threading, urllib.error, urllib.request
+import urllib.error, urllib.request
 import pool
-
-def plant(url, path):
-    urllib.request.urlopen(urllib.request.Request(url + path, method="POST", data=b"x")).close()
 
 def test_the_server_answers(pool_container):
     try:
@@ -105,7 +102,7 @@ def test_a_pool_runs_for_the_session_and_leaves_nothing(
             "containerpool: browsers (2) from */pool.yaml, ready after * s",
             "*containerpool logs browsers-?*",
             "use * browsers: 2 containers held *; a reset takes * s on average",
-            "evidence * of 1 failed tests, with 1 bundles of the manager*",
+            "evidence * of 1 failed test, with 1 bundle of the manager*",
         ]
     )
     [kept] = (pytester.path / "kept").iterdir()

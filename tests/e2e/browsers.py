@@ -12,11 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ET
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ def write_config(path: Path, deployment: str, **changes: Any) -> Path:
     pool["name"] = f"{deployment}-{{n}}"
     pool["container"]["ports"][0]["host"] = first
     names = [f"{host}:{first + n}" for host in ("127.0.0.1", "localhost") for n in range(pool["size"])]
+    names.append("localhost:3000")  # by the gateway's host_header
     pool["container"]["environment"]["PLAYWRIGHT_MCP_ALLOWED_HOSTS"] = ",".join(names)
     document = {"deployment": deployment, "http": {"port": 0}, "pools": {POOL: pool}}
     path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -145,6 +145,7 @@ async def served(api: APIClient, **changes: Any) -> AsyncIterator[Served]:
             env=os.environ | {"POOL_STATE_DIR": str(state_dir)}, stdin=DEVNULL, stdout=stream, stderr=stream,
         )  # fmt: skip
     try:
+
         async def ready() -> bool:
             assert process.returncode is None, log.read_text()
             return any(entry["event"] == "pool.ready" for entry in _entries(log))
@@ -179,6 +180,12 @@ def shop(*options: str, report: Path) -> list[str]:
         sys.executable, "-m", "pytest", str(EXAMPLES / "shop"), "-v", "-p", "no:cacheprovider", "-W", "ignore",
         f"--junit-xml={report}", *options,
     ]  # fmt: skip
+
+
+def properties(report: Path, name: str) -> list[str]:
+    """Read a property of all tests from a JUnit report."""
+    found = (item for item in ET.parse(report).iter("property") if item.get("name") == name)
+    return [str(item.get("value")) for item in found]
 
 
 def outcomes(report: Path) -> dict[str, str]:

@@ -24,7 +24,8 @@ class Backend:
     def __init__(self, url: str | None) -> None:
         self._loop = asyncio.new_event_loop()
         fake = FakeAsyncRedis(decode_responses=True) if url is None else None
-        self.connection = Connection(url or "redis://fake", patience_s=0, redis=fake)
+        # On a busy machine a connection may come late; a command that was not sent can be sent again unnoticed.
+        self.connection = Connection(url or "redis://fake", patience_s=30, redis=fake)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)

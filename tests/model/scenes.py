@@ -10,6 +10,7 @@ from tests.model.backend import Backend
 from tests.model.bundles import BundleMachine
 from tests.model.draining import DrainingMachine
 from tests.model.machine import POOLS, PoolMachine
+from tests.model.spares import SpareMachine
 
 #: The most usual wish.
 WISH = {
@@ -20,7 +21,9 @@ WISH = {
     "ttl_s": 0.0,
     "timeout_s": 60.0,
 }
-ROOMY, ONE_EACH = POOLS[0], {"max_queued": 5, "max_leases_per_owner": 1}
+ROOMY = POOLS[0]
+_ONE, _TWO = {"pool": ROOMY, "size": 1}, {"pool": ROOMY, "size": 2}
+_ONE_EACH = {"pool": ROOMY | {"max_leases_per_owner": 1}, "size": 2}
 
 #: A step: the rule, or other method of a state machine, and its arguments.
 Step = tuple[Callable[..., object], Mapping[str, Any]]
@@ -57,6 +60,12 @@ _REVOKE: Step = (PoolMachine.move, {"name": "a", "to": State.UNHEALTHY})
 _STOLEN: Step = (PoolMachine.send, {"name": "r01", "wish": WISH | {"owner": "o2"}})
 _LATE: Step = (PoolMachine.move, {"name": "a", "to": State.UNHEALTHY, "late": True})
 _URGENT: Step = (BundleMachine.somebody_urgent_comes_while_a_bundle_is_served, {"number": 0, "wish": WISH})
+_REJECT: Step = (BundleMachine.somebody_rejects_while_others_wait, {"number": 0})
+_AGAIN: Step = (BundleMachine.reject, {"kind": "past", "number": 0, "again": True})
+_BEGIN: Step = (BundleMachine.begin, {"chosen": [("held", 0), ("held", 1)]})
+_REJECT_WITH_SPARE: Step = (SpareMachine.somebody_rejects_with_a_spare_there, {"number": 0, "wish": WISH})
+_DRAIN: Step = (DrainingMachine.drain_container, {"name": "a"})
+_ONLY_C: Step = (PoolMachine.reconcile, {"wanted": "c"})
 _OUT_AND_BACK: Step = (DrainingMachine.take_out_and_back, {"number": 0})
 _QUARANTINE: Step = (PoolMachine.move, {"name": "a", "to": State.QUARANTINED})
 
@@ -65,34 +74,46 @@ def _one_more(wait_s: float) -> Step:
     return BundleMachine.a_bundle_wants_one_more_than_is_free, {"wish": WISH, "wait_s": wait_s}
 
 
-#: What happens to a pool of some options and some containers.
-Scene = tuple[Mapping[str, Any], int, tuple[Step, ...]]
+def _places(*places: int) -> dict[str, Any]:
+    return {"pool": ROOMY, "places": places}
+
+
+#: How a pool is opened, and what happens to it.
+Scene = tuple[Mapping[str, Any], tuple[Step, ...]]
 
 SCENES: Mapping[type[PoolMachine], tuple[Scene, ...]] = {
     PoolMachine: (
-        (ROOMY, 1, (_ask(), _ask(wait_s=5.0), _give_back(takes_s=6.0))),
-        (ROOMY, 1, (_ask(), _DYING)),
-        (ROOMY, 1, (_ask(), _EXTEND)),
-        (ROOMY, 1, (_ask(), _ask(), _ask(), _give_back(), _COLLECT)),
-        (ROOMY, 1, (_ask(), _STOLEN)),
-        (ROOMY, 1, (_ask(timeout_s=10.0), _BEAT)),
-        (ROOMY, 1, (_ask(), _give_back_by("stale fence"), _give_back_by("wrong token"))),
-        (ROOMY, 1, (_LATE,)),
-        (ROOMY, 1, (_ask(), _REVOKE)),
-        (ROOMY, 1, (_ask(), _CANCEL)),
-        (ROOMY, 1, (_ask(), _ask(), _give_back(), _LAPSE)),
-        (ROOMY, 1, (_ask(), _ask(ttl_s=2.0), _later(70.0), _REAP)),
+        (_ONE, (_ask(), _ask(wait_s=5.0), _give_back(takes_s=6.0))),
+        (_ONE, (_ask(), _DYING)),
+        (_ONE, (_ask(), _EXTEND)),
+        (_ONE, (_ask(), _ask(), _ask(), _give_back(), _COLLECT)),
+        (_ONE, (_ask(), _STOLEN)),
+        (_ONE, (_ask(timeout_s=10.0), _BEAT)),
+        (_ONE, (_ask(), _give_back_by("stale fence"), _give_back_by("wrong token"))),
+        (_ONE, (_LATE,)),
+        (_ONE, (_ask(), _REVOKE)),
+        (_ONE, (_ask(), _CANCEL)),
+        (_ONE, (_ask(), _ask(), _give_back(), _LAPSE)),
+        (_ONE, (_ask(), _ask(ttl_s=2.0), _later(70.0), _REAP)),
     ),
     BundleMachine: (
-        (ROOMY, 2, (_ask(), _ask(), _URGENT)),
-        (ROOMY, 2, (_ask(), _one_more(60.0))),
-        (ROOMY, 2, (_ask(), _one_more(0.0))),
-        (ROOMY, 2, (_ask_for(2),)),
-        (ONE_EACH, 2, (_ask_for(2),)),
+        (_TWO, (_ask(), _ask(), _URGENT)),
+        (_TWO, (_ask(), _one_more(60.0))),
+        (_TWO, (_ask(), _one_more(0.0))),
+        (_TWO, (_ask_for(2),)),
+        (_ONE_EACH, (_ask_for(2),)),
+        (_ONE, (_ask(), _ask(), _REJECT, _AGAIN)),
+        (_TWO, (_ask(), _ask_for(2), _give_back(), _BEGIN, _later(1.0), _BEGIN)),
     ),
     DrainingMachine: (
-        (ROOMY, 1, (_ask(), _ask(), _OUT_AND_BACK)),
-        (ROOMY, 1, (_QUARANTINE, (PoolMachine.reconcile, {"wanted": "c"}))),
+        (_ONE, (_ask(), _ask(), _OUT_AND_BACK)),
+        (_ONE, (_QUARANTINE, _ONLY_C)),
+    ),
+    SpareMachine: (
+        (_places(2, 0), (_DRAIN, (SpareMachine.there_are_other_places, {"places": (2, 1)}))),
+        (_places(1, 1), (_DRAIN,)),
+        (_places(1, 1), (_ONLY_C,)),
+        (_places(2, 1), (_ask(), _ask(), _REJECT_WITH_SPARE)),
     ),
 }
 
@@ -103,10 +124,10 @@ def play_scenes(backend: Backend, *, of: type[PoolMachine]) -> None:
     Raises:
         Disagreement: The scripts did something else than the model.
     """
-    for options, size, steps in SCENES.get(of, ()):
+    for opening, steps in SCENES[of]:
         machine = type(of.__name__, (of,), {"backend": backend})()
         try:
-            machine.open(pool=dict(options), size=size)
+            machine.open(**opening)
             machine.redis_agrees()
             for step, arguments in steps:
                 step(machine, **arguments)

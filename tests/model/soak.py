@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 from unittest.mock import patch
 
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from tests.model.backend import Backend
 from tests.model.bundles import BundleMachine
 from tests.model.checking import BROKEN, SOAK, check_model
@@ -69,15 +66,10 @@ def notice_all(url: str, start: int) -> bool:
 
 def main() -> int:
     arguments = _arguments()
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        url = ensure_server(state_dir).url
+    with temporary_server() as url:
         if arguments.broken:
             return 0 if notice_all(url, arguments.seed) else 1
         soak(url, arguments.operations, arguments.seed)
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
     return 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pool.allocator import request_restore, request_resume
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from pool.errors import PoolError
 from pool.manager import Ending, PoolManager
 from pool.models import State
@@ -31,12 +29,8 @@ _ENDLESS = ("get_events",)
 @pytest.fixture
 def private_redis() -> Iterator[str]:
     """A server without the pools of other tests."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @asynccontextmanager

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from pool.models import LeaseRef, Outcome, Priority, State
 from pool.store import PoolStore
-from tests.poolctl import Poolctl, hold, one_container, only, open_terminal, shows
+from tests.poolctl import Poolctl, hold, one_container, only, shows
 from tests.support import eventually, wish
 
 
@@ -20,18 +19,6 @@ from tests.support import eventually, wish
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     async with one_container(redis_url) as store:
         yield store
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    with open_terminal() as ends:
-        yield ends
 
 
 async def reset_by_hand(store: PoolStore) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from pool.access import TokenKeeper
-from pool.embedded import ensure_server, stop_server
+from pool.embedded import temporary_server
 from pool.models import Outcome, State
 from pool.store import Connection, PoolStore, TokenStore
 from tests.clients import api_server
@@ -24,12 +22,8 @@ from tests.support_access import own_redis
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
     """A server for this module alone: no other test has pools or tokens in it."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cp"))
-    try:
-        yield ensure_server(state_dir).url
-    finally:
-        stop_server(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    with temporary_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from pool.models import Outcome, State
 from pool.store import PoolStore
-from tests.poolctl import POOLCTL, Poolctl, exists, hold, one_container, only, open_terminal, queued, shows
+from tests.poolctl import POOLCTL, Poolctl, exists, hold, one_container, only, queued, shows
 from tests.support import add_available, eventually
 
 
@@ -28,18 +27,6 @@ async def mail(redis_url: str) -> AsyncIterator[PoolStore]:
     async with one_container(redis_url) as store:
         await add_available(store, "b")
         yield store
-
-
-@pytest.fixture
-async def poolctl(redis_url: str, tmp_path: Path) -> AsyncIterator[Poolctl]:
-    async with Poolctl(redis_url, tmp_path) as runner:
-        yield runner
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    with open_terminal() as ends:
-        yield ends
 
 
 async def outcomes(*stores: PoolStore) -> list[tuple[State, Outcome | None]]:

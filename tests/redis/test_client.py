@@ -30,7 +30,7 @@ from tests.support import eventually, keeper_of, open_pool, settings
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:
     """An open pool of one container on the real server, with the server's own clock."""
-    async with open_pool(redis_url, "a", ttl_s=1, claim_ttl_s=1) as store:
+    async with open_pool(redis_url, "a", ttl_s=3, claim_ttl_s=3) as store:
         yield store
 
 

@@ -16,6 +16,7 @@ __all__ = ["make_bench", "make_suite"]
 pytest_plugins = ["pytester"]
 
 FIXTURES = """
+import pool
 import pytest
 
 def test_the_container_of_a_test_is_leased_to_it(pool_container, pool_client, pool_container_name, request):
@@ -36,6 +37,11 @@ def test_the_container_of_the_session_stays(pool_container_session, number, firs
 
 async def test_an_asynchronous_test_has_a_container_too(pool_container):
     pool_container.check()
+
+async def test_the_asynchronous_client_takes_the_same_request(pool_url, pool_container_name, pool_request):
+    async with pool.connect_async(pool_url) as client:
+        async with await client.acquire(pool_container_name, **pool_request) as lease:
+            lease.check()
 
 @pytest.mark.pool(priority="critical", label="shop", timeout_s=40, wait_s=30, metadata={"why": "checkout"})
 class TestMarker:
@@ -84,7 +90,7 @@ def test_e_skips(pool_container): pytest.skip("later")
 @pytest.mark.xfail
 def test_f_xfails(pool_container): assert False
 def test_g_gives_back_itself(pool_container): pool_container.release("failed")
-@pytest.mark.timeout(1, method="signal")
+@pytest.mark.timeout(1, method="signal", func_only=True)
 def test_h_times_out(pool_container):
     import threading
     threading.Event().wait(60)
@@ -123,7 +129,7 @@ async def test_fixtures_lend_what_was_asked_for(make_suite: MakeSuite) -> None:
 
     result = await suite.run(test_them=FIXTURES)
 
-    result.assert_outcomes(passed=9)
+    result.assert_outcomes(passed=10)
     await eventually(suite.bench.all_available)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from pool.pytest_plugin.gathering import Gathered
+from pool.models import ContainerRecord, Outcome, PoolStatus, State
+from pool.pytest_plugin.gathering import Fetching, Gathered
 from pool.pytest_plugin.summary import lines
 from pool.pytest_plugin.telling import clean
 from tests.plugin_suites import PLUGINS, MakeSuite, make_suite
+from tests.support import info
+from tests.support_access import open_site, own_redis
 from tests.support_api import serving
 from tests.support_manager import make_bench
 
@@ -81,6 +87,64 @@ async def test_evidence_that_the_manager_did_not_keep_is_said_to_be_missing(make
     result.stdout.fnmatch_lines(["note * evidence: the manager kept none of test_them.py::test_fails (*)"])
     [kept] = (suite.folder / "kept").iterdir()
     assert sorted(path.name for path in kept.iterdir()) == ["container.log", "lease.json"]
+
+
+async def test_a_token_says_who_asks_and_a_clients_sees_no_logs(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(
+        """
+        def test_it(pool_container):
+            assert pool_container.data.owner == "team", "another owner"
+            assert False, "on purpose"
+        """
+    )
+    async with own_redis() as url, open_site(url, "shop-1") as site:
+        token = await site.token(owner="team")
+        arguments = (*PLUGINS, f"--pool-url={site.url}", f"--pool-token={token}", "--pool-evidence=kept")
+        result = await asyncio.to_thread(pytester.runpytest_subprocess, *arguments, timeout=90)
+        [record] = (await site.store.status()).containers
+
+    result.assert_outcomes(failed=1)
+    assert record.outcome is Outcome.FAILED
+    result.stdout.fnmatch_lines(
+        ["E * on purpose*", "not had: token 'ci' is a client's; *operator*", "note * evidence not had: token 'ci' is *"]
+    )
+    result.stdout.no_fnmatch_line(f"*{token}*")
+
+
+class SlowManager:
+    """Stands for client and `poolctl`: the bundle comes after the first look, while the reset goes on."""
+
+    def __init__(self, state: State) -> None:
+        self.looks = 0
+        self.state = state
+        self.fetched: list[str] = []
+
+    def status(self, pool: str) -> PoolStatus:
+        state = State.AVAILABLE if self.looks else self.state
+        record = ContainerRecord(info("shop-1"), state, revision=1, fence=1, since=0.0, last_request_id="mine")
+        return PoolStatus(pool, 0.0, "first", draining=False, manager="one", containers=(record,), queue=())
+
+    def bundles(self, directory: Path | None, *, timeout_s: float) -> list[dict[str, Any]]:
+        self.looks += 1
+        return [{"id": "bundle", "lease": {"request_id": "mine"}}] if self.looks > 1 else []
+
+    def fetch(self, bundle_id: str, target: Path, directory: Path | None, *, timeout_s: float) -> None:
+        self.fetched.append(bundle_id)
+
+
+@pytest.mark.parametrize(("state", "fetched"), [(State.CLEANING, ["bundle"]), (State.AVAILABLE, [])])
+def test_evidence_is_waited_for_while_it_may_come_and_no_longer(state: State, fetched: list[str]) -> None:
+    manager, gathered = SlowManager(state), Gathered()
+    record = {"request": "mine", "pool": "shop", "container": "shop-1", "nodeid": "t::it", "folder": "kept"}
+
+    Fetching(cast("Any", manager), cast("Any", manager), [None], gathered).fetch({"mine": record})
+
+    assert manager.fetched == fetched
+    assert gathered.notes == ([] if fetched else ["evidence: the manager kept none of t::it (shop-1)"])
 
 
 def test_the_summary_adds_up() -> None:

@@ -32,8 +32,9 @@ def test_session(pool_container, worker_id):
 """
 
 HOLDS = """
-import os, pathlib, signal, threading
+import os, pathlib, pytest, signal, threading
 
+@pytest.mark.timeout({timeout_s}, method="thread", func_only=True)
 def test_holds(pool_container):
     pathlib.Path("held").write_text(pool_container.container.id)
     {ends}
@@ -85,7 +86,7 @@ async def test_each_worker_has_its_own_container_for_the_session(make_suite: Mak
 async def test_the_container_of_a_worker_that_crashes_comes_back_by_itself(make_suite: MakeSuite, ends: str) -> None:
     suite = await make_suite(**MANAGED)
 
-    result = await suite.run("-n1", test_them=HOLDS.format(ends=ends))
+    result = await suite.run("-n1", test_them=HOLDS.format(ends=ends, timeout_s=60))
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["open * test_them.py::test_holds: *: its process ended; the container comes back*"])
@@ -95,7 +96,7 @@ async def test_the_container_of_a_worker_that_crashes_comes_back_by_itself(make_
 async def test_a_timeout_that_ends_the_process_gives_back_by_the_ttl(make_suite: MakeSuite) -> None:
     suite = await make_suite(**MANAGED)
 
-    await suite.run("--timeout=2", "--timeout-method=thread", test_them=HOLDS.format(ends=""))
+    await suite.run(test_them=HOLDS.format(ends="", timeout_s=1))
 
     assert (suite.folder / "held").exists()
     await all_back(suite)
@@ -104,7 +105,7 @@ async def test_a_timeout_that_ends_the_process_gives_back_by_the_ttl(make_suite:
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "xdist"])
 async def test_ctrl_c_gives_back_what_is_held_as_an_error(make_suite: MakeSuite, workers: tuple[str, ...]) -> None:
     suite = await make_suite()
-    suite.write(test_them=HOLDS.format(ends=""))
+    suite.write(test_them=HOLDS.format(ends="", timeout_s=60))
     process = await suite.start(*workers)
     await eventually(exists(suite.folder / "held"), deadline_s=60)
 
@@ -136,15 +137,14 @@ async def test_ctrl_c_while_a_test_waits_withdraws_its_request(make_suite: MakeS
         await lease.release()
 
 
-@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
-async def test_a_run_that_stops_early_gives_everything_back(make_suite: MakeSuite, option: str) -> None:
+async def test_a_run_that_stops_early_gives_everything_back(make_suite: MakeSuite) -> None:
     suite = await make_suite()
     tests = """
         def test_a(pool_container_session, pool_container): assert False
         def test_b(pool_container): ...
     """
 
-    result = await suite.run(option, test_them=tests)
+    result = await suite.run("--maxfail=1", test_them=tests)
 
     result.assert_outcomes(failed=1)
     assert sorted(await suite.outcomes()) == ["failed", "failed"]

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from pool.config import Config, load_config, parse_config, render_config
 from pool.config.container import Options
-from pool.config.load import mask_url
 from pool.config.reference import render_reference
 from pool.models import ResetLevel
+from pool.redaction import mask_url
 from tests.config_text import pool, problem
 
 ROOT = Path(__file__).parents[2]

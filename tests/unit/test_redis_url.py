@@ -6,9 +6,9 @@ import pytest
 
 from pool.client import AsyncClient
 from pool.config import parse_config
-from pool.config.load import mask_url
 from pool.config.redis_url import RedisUrl, parse_redis_url
 from pool.errors import ConfigError, InvalidRequest
+from pool.redaction import mask_url
 from pool.store import Connection
 from tests.config_text import pool
 

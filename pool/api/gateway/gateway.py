@@ -19,6 +19,7 @@ from pool.api.keys import SERVICES
 from pool.api.problems import Problem
 from pool.api.routing import Access, Routes
 from pool.api.security import PASSED_ON
+from pool.api.traffic import TRAFFIC
 from pool.errors import InvalidRequest, LeaseError, PortUnknown, Unauthenticated
 from pool.leases import LeaseRef
 
@@ -67,9 +68,9 @@ class Gateway:
 
 async def _while_held(request: web.Request, address: Address, target: Target, guard: Guard) -> web.StreamResponse:
     request[PASSED_ON] = True
-    way = relay if wants_socket(request) else pass_on
+    way, kind = (relay, "websocket") if wants_socket(request) else (pass_on, "http")
     try:
-        with structlog.contextvars.bound_contextvars(lease_id=guard.request_id):
+        with structlog.contextvars.bound_contextvars(lease_id=guard.request_id), request.app[TRAFFIC].passing_on(kind):
             async with guard.hold():
                 return await way(request, address, target, guard)
     except TimeoutError:  # the block raises no other: it was interrupted

@@ -117,8 +117,7 @@ EVENTS = Operation(
     {200: Reply("Server-sent events, until the connection is closed.", media="text/event-stream")},
     about=(
         "Each has `id`, `event` (its type) and `data` (JSON: `id`, `at`, `pool`, `type`, `facts`). Reconnect with "
-        "`Last-Event-ID`, as browsers do by themselves, and nothing is missed; `gap` tells of events that are not kept "
-        "any more."
+        "`Last-Event-ID`, as browsers do by themselves, and nothing is missed that the pool still keeps."
     ),
     query=EventQuery,
     headers={"Last-Event-ID": "The id of the last event that is known."},

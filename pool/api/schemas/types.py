@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pool.config.options import NAME_PATTERN
+from pool.config.names import NAME_PATTERN
 
 #: Why something is done; it is kept, and shown to people.
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]

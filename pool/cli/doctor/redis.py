@@ -9,9 +9,9 @@ from typing import Any
 
 from pool.cli.doctor.finding import Finding, fail, failed, judged, ok, warn
 from pool.cli.doctor.finding import size as in_words
-from pool.config.load import mask_url
 from pool.embedded import find_binary
 from pool.errors import PoolError
+from pool.redaction import mask_url
 from pool.store import Connection, PoolStore, pool_names
 
 _PINGS = 50

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypedDict
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
 
 from pool.errors import InvalidRequest
 
@@ -137,6 +136,8 @@ def _tls(ca_file: str | os.PathLike[str] | None, *, verify: bool) -> ssl.SSLCont
 
 def _proxy(parts: SplitResult) -> str | None:
     """Return the environment's proxy for a URL. Its `.netrc` is left alone: what it says is not meant for the pool."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - few clients go through a proxy
+
     if proxy_bypass(parts.netloc):
         return None
     return getproxies().get(parts.scheme.lower())

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pool.allocator import check_reason
 from pool.client.backend import Leases
-from pool.client.direct import only
+from pool.client.direct import default_owner, only
 from pool.client.http import reading
 from pool.client.http.access import Access
 from pool.client.http.keeping import HttpKeeper
@@ -31,11 +31,11 @@ class OverHttp:
     Args:
         transport: To the server; it is closed with this.
         process: The client's name.
+        owner: Who asks when nobody says; empty where the server knows whom the token is for.
     """
 
-    default_owner = ""  # the server knows whom the token is for
-
-    def __init__(self, transport: Transport, process: str) -> None:
+    def __init__(self, transport: Transport, process: str, owner: str = "") -> None:
+        self.default_owner = owner
         self.keeper = HttpKeeper(transport, process)
         self._transport = transport
 
@@ -54,7 +54,7 @@ class OverHttp:
         except BaseException:
             await transport.close()
             raise
-        return cls(transport, process)
+        return cls(transport, process, "" if access.token else default_owner())
 
     async def close(self) -> None:
         """See `AsyncClient.close`."""

@@ -106,6 +106,7 @@ def status(body: Json) -> PoolStatus:
             mean_held_s=body.get("mean_held_s"),
             mean_reset_s=body.get("mean_reset_s"),
             facts=PoolFacts(**body["facts"]) if body.get("facts") else PoolFacts(),
+            rotation=body.get("places"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable("status", error) from error

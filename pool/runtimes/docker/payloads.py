@@ -8,10 +8,10 @@ from typing import Any
 
 from pool.config import NETWORK_FILES, ContainerOptions
 from pool.ports import Change, ChangeKind, ContainerSpec, EngineContainer, EngineEvent, EngineState, Stats
+from pool.redaction import HIDDEN
 
 _CHANGES = {0: ChangeKind.MODIFIED, 1: ChangeKind.ADDED, 2: ChangeKind.DELETED}
 _NEVER = "0001-01-01"
-HIDDEN = "•••"
 _JOINS = "container:"
 _NO_HEALTHCHECK = {"Healthcheck": {"Test": ["NONE"]}}
 #: A holder has the pool's image, but nothing that could end in an orderly way.

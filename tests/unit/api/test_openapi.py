@@ -64,7 +64,7 @@ def test_the_routes_of_the_design_are_there() -> None:
         POST /v1/containers/{id}/quarantine; POST /v1/containers/{id}/restore; POST /v1/containers/{id}/pause
         POST /v1/containers/{id}/unpause; POST /v1/pools/{pool}/drain; POST /v1/pools/{pool}/resume
         GET /v1/containers/{id}/logs; GET /v1/containers/{id}/stats; GET /v1/containers/{id}/evidence
-        GET /v1/audit; GET /v1/events; GET /healthz; GET /readyz
+        GET /v1/audit; GET /v1/events; GET /healthz; GET /readyz; GET /metrics
     """
 
     assert {name.strip() for name in re.split(r"[;\n]", promised) if name.strip()} <= {name for name, _ in OPERATIONS}
