@@ -68,7 +68,7 @@ PROBES = ("tcp", "http", "engine")
 #: As `pool.health.Fault` has them.
 FAULTS = ("crash", "out_of_memory", "hang", "paused", "leak", "disk_full", "host_lost", "image_gone")
 
-#: A grant from a free pool takes a millisecond, a wait in the queue as long as others' leases.
+#: A released container is handed over within milliseconds; a wait in the queue takes as long as others' leases.
 WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 LEASE_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 #: A soft reset takes some 10 ms, a hard one some 140 to 400, a recreation seconds.
@@ -130,7 +130,12 @@ _STATE = (
 )
 
 _EVENTS = (
-    _times("pool_acquire_wait_seconds", "From a request to its grant.", WAIT_BUCKETS, {"priority": PRIORITIES}),
+    _times(
+        "pool_acquire_wait_seconds",
+        "From a request, as Redis got it, to its grant: 0 where a container was free.",
+        WAIT_BUCKETS,
+        {"priority": PRIORITIES},
+    ),
     _times(
         "pool_lease_duration_seconds",
         "How long leases were held: those that were used, however they ended.",

@@ -91,6 +91,22 @@ def test_a_lease_counts_by_how_it_ended(kind: str, facts: dict[str, str], outcom
 
 
 @pytest.mark.parametrize(
+    ("kind", "added"),
+    [
+        ("container.swapped", "pool_swaps_total"),
+        ("lease.cancelled", "pool_leases_total|cancelled"),
+        ("lease.unfit", "pool_leases_total|unfit"),
+        ("lease.extended", "pool_lease_extensions_total|granted"),
+        ("lease.extension_denied", "pool_lease_extensions_total|denied"),
+        ("request.timed_out", "pool_requests_unserved_total|timed_out"),
+        ("request.over_limit", "pool_requests_unserved_total|over_limit"),
+    ],
+)
+def test_what_is_one_thing_counts_once(kind: str, added: str) -> None:
+    assert counted(kind) == {added: 1}
+
+
+@pytest.mark.parametrize(
     ("facts", "added"),
     [
         (
