@@ -56,6 +56,16 @@ class Auditor:
         Raises:
             StoreError: Redis is away; the next look goes on where this one was.
         """
+        for _ in range(_TRIES):
+            if await self._catch_up():
+                break
+            self._seen = ""  # another manager audits, too, or a look of ours was cut off: go on after what is written
+        if self._file is not None:
+            for chain in self._filed:
+                await self._file.copy(chain)
+
+    async def _catch_up(self) -> bool:
+        """Append what is not in the chain yet; returns False if it was appended meanwhile."""
         if not self._seen:
             link = await self._store.head()
             entry = read_entry(link.text) if link else None
@@ -65,12 +75,9 @@ class Auditor:
             if gap := await self._gap(events[0]):
                 entries.insert(0, gap)
             if entries and not await self._append(entries):
-                self._seen = ""  # another manager audits, too: go on after what it wrote
-                return
+                return False
             self._seen = events[-1].id
-        if self._file is not None:
-            for chain in self._filed:
-                await self._file.copy(chain)
+        return True
 
     async def _gap(self, first: Event) -> dict[str, Any] | None:
         """Return an entry that says so if events were trimmed before they were audited."""

@@ -97,21 +97,23 @@ class Served:
         path = f"{Path(sys.executable).parent}{os.pathsep}{given['PATH']}"
         return given | {"PATH": path, "POOL_URL": self.url} | variables
 
-    async def run(self, *command: str, **variables: str) -> Ended:
+    async def run(self, *command: str, deadline_s: float = _SUITE_S, **variables: str) -> Ended:
         """Run a command to its end."""
-        async with self.running(*command, **variables) as process:
+        async with self.running(*command, deadline_s=deadline_s, **variables) as process:
             out, _ = await process.communicate()
             return Ended(process.returncode or 0, out.decode())
 
     @asynccontextmanager
-    async def running(self, *command: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(
+        self, *command: str, deadline_s: float = _SUITE_S, **variables: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run a command in a session of its own; all of it has ended when the block has."""
         process = await asyncio.create_subprocess_exec(
             *command, stdin=DEVNULL, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             cwd=ROOT, env=self.environment(**variables),
         )  # fmt: skip
         try:
-            async with asyncio.timeout(_SUITE_S):
+            async with asyncio.timeout(deadline_s):
                 yield process
         finally:
             with suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from pool.store import PoolStore
+from pool.store import PoolStore, retrying
 from pool.store.connection import POOLS_KEY
 from tests.model.backend import Backend
 from tests.model.compare import answer_of, differences, expected_view, real_view
@@ -70,8 +70,11 @@ class Pair(RuleBasedStateMachine):
             raise Disagreement("\n".join(found))
 
     async def read(self) -> Keys:
-        async with self.connection.plain() as redis:
-            keys = await read_keys(redis, self.prefix, after=self.last_event)
+        async def at_once() -> Keys:
+            async with self.connection.plain() as redis:
+                return await read_keys(redis, self.prefix, after=self.last_event)
+
+        keys: Keys = await retrying(for_s=30)(at_once)  # a busy machine may be late
         self.last_event = keys.last_event
         return keys
 
