@@ -32,7 +32,7 @@ from tests.e2e.browsers import POOL, Served, properties, served, shop
 _PAGE = "data:text/html,<title>hello</title>"
 _USE = re.compile(r"containers held (\d+)% of ([\d.]+) s")
 _WITHOUT = ("-p", "no:containerpool", "-p", "benchmarks.fresh_container")
-#: Which half of the tests, in words of pytest's -k, and whether with the pool: a busy spell of the machine hits both ways.
+#: Half of the tests, in words of pytest's -k, and whether with the pool: a busy spell of the machine hits both ways.
 _TURNS = (("check_out", True), ("check_out", False), ("not check_out", False), ("not check_out", True))
 _EACH = 20
 _OF_A_WAIT = ("pool_priority", "pool_waited_s")
