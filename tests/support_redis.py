@@ -181,7 +181,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Cluster]:
     async with _directory() as (directory, servers):
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "10000")
         servers += [Server(directory, options) for _ in range(3)]
         for server in servers:
             await server.start()

@@ -13,6 +13,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client
 from mcp.types import CallToolResult, ImageContent, TextContent
 
+_ANSWER_S = 60.0
+
 
 class BrowserError(Exception):
     """The server could not do what it was told; says why."""
@@ -36,7 +38,7 @@ class Browser:
         """Open a session with the server at a container's URL; the browser ends with the block."""
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(Client(f"{url}/mcp")) as client,
+            portal.wrap_async_context_manager(Client(f"{url}/mcp", read_timeout_seconds=_ANSWER_S)) as client,
         ):
             yield cls(portal, client)
 

@@ -57,7 +57,9 @@ def test_resets_are_measured_by_level_stage_and_technique_and_nothing_is_left(
 async def test_ctrl_c_leaves_nothing(made: Callable[[], set[str]], docker_api: APIClient) -> None:
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pool.cli", "bench", "reset", "--rounds", "100000", env=environment
+        *("env", "--default-signal=INT"),  # where the tests run in the background, it would be ignored
+        *(sys.executable, "-m", "pool.cli", "bench", "reset", "--rounds", "100000"),
+        env=environment,
     )
     try:
 
