@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import shutil
 import signal
 import socket
@@ -169,7 +170,7 @@ class Cluster:
 
     async def healthy(self) -> bool:
         replies = [str(await node.ask("CLUSTER INFO")) for node in self.nodes]
-        return all("cluster_state" in reply and "ok" in reply for reply in replies)
+        return all(re.search(r"cluster_state\W+ok", reply) for reply in replies)
 
     async def move(self, slot: int, to: Server) -> None:
         """Give an empty slot to another node, as all nodes see it."""
@@ -181,7 +182,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Cluster]:
     async with _directory() as (directory, servers):
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "10000")
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
         servers += [Server(directory, options) for _ in range(3)]
         for server in servers:
             await server.start()
