@@ -17,7 +17,7 @@ test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 e2e: setup ## Run the examples, resets and kills on real browsers; ARGS="-k shop" for some
-	@$(BIN)/python deploy/images/build playwright-mcp
+	@$(BIN)/python deploy/images/build playwright-mcp playwright-mcp:chromium-full playwright-mcp:firefox
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
 soak: setup ## Run the scripts against the model of the rules, 100,000 operations

@@ -347,6 +347,7 @@ class PoolStatus:
         deployment: Whose configuration opened it last.
         rotation: How many places the rotation has, where further containers stand by as spares; None where none do.
         mean_reset_s: Moving average from a release until the container is available; None before the first.
+        size: How many containers the configuration has, spares included; 0 where that is not known.
     """
 
     pool: str
@@ -362,11 +363,13 @@ class PoolStatus:
     degraded: str = ""
     deployment: str = ""
     rotation: int | None = None
+    size: int = 0
 
     @property
     def places(self) -> int:
-        """How many containers can be lent at the same time."""
-        return min(len(self.containers), self.rotation or len(self.containers))
+        """How many containers can be lent at the same time, once all are there."""
+        there = max(len(self.containers), self.size)
+        return min(there, self.rotation or there)
 
     def count(self, state: State) -> int:
         """How many containers are in a state."""

@@ -12,7 +12,7 @@ local clock, request, token, owner, process, liveness, priority, wait, ttl, time
 local LOW = 3
 
 local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
-  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl', 'rotation')
+  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl', 'rotation', 'size')
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
@@ -42,7 +42,8 @@ if m[13] then -- pool/degradation.py tells users of these two
 end
 if timeout > tonumber(m[5]) then return {'limit', 'timeout_s', m[5]} end
 if wanted then
-  local most = math.min(call('SCARD', P .. 'ids'), tonumber(m[16] or '') or math.huge)
+  local there = math.max(call('SCARD', P .. 'ids'), tonumber(m[17] or 0)) -- a manager that just opened it registers them
+  local most = math.min(there, tonumber(m[16] or '') or math.huge)
   if many > most then return {'too_many', most} end
 end
 if over_limit(m[9], many, 'ZCARD', P .. 'exp') then return {'over_limit', 'max_leases', m[9]} end
@@ -66,7 +67,7 @@ if left > 0 then
 end
 
 local r = {owner = owner, process = process, priority = priority, token = token, ttl = ttl, timeout = timeout,
-  enqueued_at = arrived, wait_until = arrived + wait, metadata = metadata ~= '' and metadata, ends = wanted and arrived + wait}
+  enqueued_at = arrived, wait_until = arrived + wait, metadata = metadata ~= '' and metadata, ends = wanted and arrived + wait, new = true}
 for i, name in ipairs(names) do
   local key, id = P .. 'r:' .. name, ready[i]
   call('HSET', key, 'state', 'waiting', 'owner', owner, 'process', process, 'priority', priority, 'token', token,

@@ -216,6 +216,7 @@ def status(pool: str, reply: Sequence[Any]) -> PoolStatus:
         mean_reset_s=seconds(meta["mean_reset"]) if "mean_reset" in meta else None,
         facts=PoolFacts(**json.loads(meta["facts"])),
         rotation=int(meta["rotation"]) if meta.get("rotation") else None,
+        size=int(meta.get("size", 0)),
     )
 
 

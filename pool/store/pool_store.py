@@ -75,6 +75,7 @@ class PoolSettings:
                 "adaptive": str(int(limits.adaptive_timeouts)),
                 "hold": str(us(options.degradation.hold_s)),
                 "facts": decode.dump_facts(_facts(options)),
+                "size": str(options.rotation + options.spares),
                 "rotation": _limit(options.rotation if options.spares else None),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE and not options.recycle.wanted)),
             }

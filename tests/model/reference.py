@@ -32,7 +32,7 @@ class Reference(Books):
             return [("draining",)]
         if wish.wait > self.rules.max_wait or wish.timeout > self.rules.max_timeout:
             return [("limit",)]
-        if wish.size is not None and len(wish.names) > min(len(self.containers), self.rules.rotation or 99):
+        if wish.size is not None and len(wish.names) > self._places(self.rules):
             return [("too_many",)]
         if limit := self._over_limit(wish.owner, len(wish.names)):
             return [("over_limit", limit)]
@@ -369,6 +369,10 @@ class Reference(Books):
             del self.containers[name]
         self._reconcile_rotation()
         return unknown, forgotten
+
+    def _places(self, rules: Rules) -> int:
+        """How many can be lent at once, as soon as all that are configured are there."""
+        return min(max(len(self.containers), rules.size), rules.rotation or 99)
 
     def _reconcile_rotation(self) -> None:
         """As many are in rotation as there are places; who holds a lease keeps it."""

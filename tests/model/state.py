@@ -23,6 +23,7 @@ class Rules:
     max_wait: int
     max_queued: int
     max_queued_per_owner: int | None
+    size: int
     rotation: int | None
     max_leases: int | None
     max_leases_per_owner: int | None
@@ -39,6 +40,7 @@ class Rules:
             timeout=int(fields["timeout"]),
             max_timeout=int(fields["max_timeout"]),
             max_wait=int(fields["max_wait"]),
+            size=int(fields["size"]),
             max_queued=int(fields["max_queued"]),
             max_queued_per_owner=_optional(fields["max_queued_per_owner"]),
             rotation=_optional(fields["rotation"]),

@@ -340,6 +340,18 @@ async def test_lost_data_start_a_bundle_over_as_soon_as_its_pools_are_there_agai
         await connection.close()
 
 
+async def test_a_bundle_waits_for_containers_that_are_not_registered_yet(redis_url: str, client: AsyncClient) -> None:
+    async with open_pool(redis_url, size=2) as store:
+        acquiring = asyncio.create_task(client.acquire_many({store.pool: 2}, wait_s=30))
+        await eventually(lambda: waits(store, 2))
+        await add_available(store, "new1", "new2")
+
+        async with await acquiring as bundle:
+            assert [lease.container.id for lease in bundle] == ["new1", "new2"]
+        with pytest.raises(RequirementsUnmet, match="has 2 containers"):
+            await client.acquire_many({store.pool: 3})
+
+
 async def _is_lost(lease: AsyncLease) -> bool:
     return lease.lost
 

@@ -140,7 +140,7 @@ def test_a_server_keeps_a_log_of_writes_and_listens_on_its_socket_only(state_dir
     assert settings == {
         "port": "0",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "no",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
