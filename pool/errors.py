@@ -36,6 +36,7 @@
     │   ├── TargetUnreachable  nobody listens in the container, or what it sent is no answer
     │   └── TargetTimeout      the container did not accept a connection in time
     ├── WrongState             the container is not in a state that allows this
+    │   └── ContainerChanged   it is not any more what whoever wants this has seen
     ├── ForbiddenTransition    no such move in the table of states; a bug in the caller
     ├── ClientClosed           the client was closed, or the process forked after it connected
     ├── StoreError
@@ -295,6 +296,12 @@ class WrongState(PoolError):
     """The container is not in a state that allows this."""
 
     code = "wrong_state"
+
+
+class ContainerChanged(WrongState):
+    """The container is not any more what whoever wanted something of it had seen."""
+
+    code = "container_changed"
 
 
 class ForbiddenTransition(PoolError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pool.errors import RequestConflict
 from pool.models import ContainerRecord, PoolStatus, Priority, State, WaitingRequest
@@ -37,15 +39,30 @@ def queue(status: PoolStatus) -> list[QueueEntry]:
     The estimate lets each container become free when an average lease and reset would be over, never after the
     lease's deadline, and hands it to the requests in their order.
     """
+    turns = _turns(status)
+    return [QueueEntry(request, next(turns), _obstacles(status, request)) for request in status.queue]
+
+
+def forecast(status: PoolStatus) -> dict[Priority, float | None]:
+    """Return for each priority how long a request made now would wait, in seconds, as `queue` estimates it.
+
+    It stands behind whoever waits with its priority or a higher one. None where no container is in rotation.
+    """
+    turns = list(islice(_turns(status), len(status.queue) + 1))
+    return {
+        priority: turns[sum(request.first or request.effective <= priority for request in status.queue)]
+        for priority in Priority
+    }
+
+
+def _turns(status: PoolStatus) -> Iterator[float | None]:
+    """Yield when the first in line is served, the second, and so on, in seconds from now."""
     held = status.mean_held_s or _FIRST_HELD_S
     reset = status.mean_reset_s or _FIRST_RESET_S
     free = _free_in_s(status, held, reset)
     heapq.heapify(free)
-    entries = []
-    for request in status.queue:
-        wait = heapq.heapreplace(free, free[0] + held + reset) if free else None
-        entries.append(QueueEntry(request, wait, _obstacles(status, request)))
-    return entries
+    while True:
+        yield heapq.heapreplace(free, free[0] + held + reset) if free else None
 
 
 def explain(status: PoolStatus, request_id: str) -> str:

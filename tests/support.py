@@ -16,6 +16,7 @@ from pool.models import ContainerInfo, Priority, State
 from pool.ports import ExecResult
 from pool.store import Connection, PoolSettings, PoolStore, RequestSpec
 from pool.testing import MemoryContainer
+from tests.catalogue import expect_known_events
 
 
 class Clock:
@@ -77,6 +78,7 @@ async def open_pool(redis_url: str, *container_ids: str, **limits: object) -> As
     await add_available(store, *container_ids)
     try:
         yield store
+        await expect_known_events(connection, store.pool)
     finally:
         await store.forget()
         await connection.close()

@@ -16,6 +16,7 @@ from pool.manager import Ending, PoolManager
 from pool.models import ContainerRecord, State
 from pool.store import Connection, PoolStore, read_events
 from pool.testing import MemoryContainer, MemoryRuntime
+from tests.catalogue import expect_known_events
 from tests.support import obedient_shell, pool_config
 
 
@@ -112,6 +113,7 @@ async def make_bench(redis_url: str) -> AsyncIterator[MakeBench]:
         for ending in bench.endings:
             ending.request()
         await asyncio.gather(*bench.managers, return_exceptions=True)
+        await expect_known_events(bench.connection, bench.pool)
         await bench.store.forget()
     for connection, client in connections:
         await client.close()

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from pool.access import Identity
+from pool.allocator import pool_with
 from pool.api.hub import EventHub
 from pool.api.waits import Desk
 from pool.client.keeping import Keeper
 from pool.config import Config, HttpOptions
-from pool.errors import InvalidRequest, UnknownContainer
+from pool.errors import InvalidRequest
 from pool.models import PoolStatus
 from pool.ports import Runtime
 from pool.store import Connection, PoolLimits, PoolStore, RequestSpec, pool_names
@@ -109,15 +110,7 @@ class Services:
             UnknownContainer: None has; the hint lists the containers there are.
             InvalidRequest: Several have, and none is named.
         """
-        statuses = await self.statuses(identity, pool)
-        found = [status for status in statuses if any(record.id == container_id for record in status.containers)]
-        if len(found) > 1:
-            names = ", ".join(status.pool for status in found)
-            raise InvalidRequest("pool", None, f"each of these has such a container, so name one: {names}")
-        if not found:
-            known = ", ".join(record.id for status in statuses for record in status.containers) or "none"
-            raise UnknownContainer(f"there is no container {container_id!r}", hint=f"containers: {known}")
-        return found[0]
+        return pool_with(await self.statuses(identity, pool), container_id)
 
 
 SERVICES = web.AppKey("services", Services)

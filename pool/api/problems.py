@@ -18,6 +18,7 @@ from pool.errors import (
     AlreadyReleased,
     ClientClosed,
     ConfigError,
+    ContainerChanged,
     EngineError,
     EngineTimeout,
     ExtensionDenied,
@@ -84,6 +85,7 @@ STATUS: Mapping[type[PoolError], int] = MappingProxyType(
         Unauthenticated: 401,
         TooManyFailures: 429,
         WrongState: 409,
+        ContainerChanged: 409,
         ForbiddenTransition: 409,
         ClientClosed: 503,
         StoreError: 503,
@@ -178,7 +180,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return problem_response(request, _of_aiohttp(request, answer))
     except Exception:  # the last resort: a client never sees a traceback, the log does
-        log.exception("api.failed", method=request.method, path=request.path)
+        log.exception("http.failed", method=request.method, path=request.path)
         return problem_response(request, Problem(500, "internal_error", "the server failed; its log says why"))
 
 

@@ -25,10 +25,13 @@ from pool.api.operations import pools as operations
 from pool.api.reading import read_body, read_optional_body, read_query
 from pool.api.routes_pools import sees
 from pool.api.routing import Access, Handler, Routes
-from pool.api.schemas import PoolQuery, QuarantineOrder, ResetOrder, Why
+from pool.api.schemas import ContainerOrder, PoolQuery, QuarantineOrder, ResetOrder
 from pool.models import PoolStatus, ResetLevel
 from pool.shapes import container_json
 from pool.store import PoolStore
+
+_Body = type[ContainerOrder] | type[QuarantineOrder]
+_Do = Callable[[PoolStore, str, BaseModel, str], Awaitable[None]]
 
 
 async def get_containers(request: web.Request) -> web.Response:
@@ -63,40 +66,27 @@ def _shown(request: web.Request, status: PoolStatus) -> dict[str, object]:
 async def _reset(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
     if isinstance(body, ResetOrder):
         level = ResetLevel[body.level.upper()]
-        await request_reset(store, container_id, level, order=Order(by, body.reason or ""))
+        await request_reset(store, container_id, level, order=_order(body, by))
 
 
 async def _quarantine(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
     if isinstance(body, QuarantineOrder):
-        await request_quarantine(store, container_id, body.reason, force=body.force, by=by)
+        await request_quarantine(store, container_id, body.reason, force=body.force, by=by, revision=body.revision)
 
 
-async def _restore(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
-    await request_restore(store, container_id, order=_order(body, by))
+def _ordering(want: Callable[..., Awaitable[None]]) -> _Do:
+    """Return what orders something that needs no more than a reason."""
+
+    async def do(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
+        if isinstance(body, ContainerOrder):
+            await want(store, container_id, order=_order(body, by))
+
+    return do
 
 
-async def _drain(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
-    await request_drain(store, container_id, order=_order(body, by))
+def _order(body: ContainerOrder, by: str) -> Order:
+    return Order(by, body.reason or "", body.revision)
 
-
-async def _resume(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
-    await request_resume(store, container_id, order=_order(body, by))
-
-
-async def _pause(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
-    await request_pause(store, container_id, order=_order(body, by))
-
-
-async def _unpause(store: PoolStore, container_id: str, body: BaseModel, by: str) -> None:
-    await request_unpause(store, container_id, order=_order(body, by))
-
-
-def _order(body: BaseModel, by: str) -> Order:
-    return Order(by, (body.reason if isinstance(body, Why) else None) or "")
-
-
-_Body = type[Why] | type[QuarantineOrder] | type[ResetOrder]
-_Do = Callable[[PoolStore, str, BaseModel, str], Awaitable[None]]
 
 #: Verb → what it does, what it takes, what OpenAPI says of it.
 _ORDERS: Mapping[str, tuple[_Do, _Body, str, str]] = {
@@ -107,21 +97,26 @@ _ORDERS: Mapping[str, tuple[_Do, _Body, str, str]] = {
         "Take a container out of rotation, and keep it as it is",
         "Until it is restored.",
     ),
-    "restore": (_restore, Why, "Recreate a quarantined container, verify it, and lend it again", ""),
+    "restore": (
+        _ordering(request_restore),
+        ContainerOrder,
+        "Recreate a quarantined container, verify it, and lend it again",
+        "",
+    ),
     "drain": (
-        _drain,
-        Why,
+        _ordering(request_drain),
+        ContainerOrder,
         "Lend a container no more",
         "What holds it goes on. Until it is resumed.",
     ),
-    "resume": (_resume, Why, "Lend a container again", ""),
+    "resume": (_ordering(request_resume), ContainerOrder, "Lend a container again", ""),
     "pause": (
-        _pause,
-        Why,
+        _ordering(request_pause),
+        ContainerOrder,
         "Freeze a free container, and lend it to nobody",
         "Until it is unpaused. The pool's manager freezes it within about a second.",
     ),
-    "unpause": (_unpause, Why, "Lend a paused container again", ""),
+    "unpause": (_ordering(request_unpause), ContainerOrder, "Lend a paused container again", ""),
 }
 
 

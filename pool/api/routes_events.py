@@ -20,7 +20,7 @@ from pool.api.schemas import EventQuery
 from pool.errors import InvalidRequest
 from pool.models import Event
 from pool.shapes import event_json
-from pool.store import read_events
+from pool.store import event_order, read_events
 
 #: A line that says nothing is sent so often, so that whoever listens, and what is in between, knows that we live.
 _SILENCE_S = 15.0
@@ -90,7 +90,7 @@ class _Stream:
 
     def write(self, pool: str, event: Event) -> bytes:
         """Return an event as it is sent; nothing if it was sent before."""
-        if pool in self._known and _order(event.id) <= _order(self._known[pool]):
+        if pool in self._known and event_order(event.id) <= event_order(self._known[pool]):
             return b""
         self._known[pool] = event.id
         where = ",".join(f"{name}:{position}" for name, position in sorted(self._known.items()))
@@ -110,7 +110,7 @@ async def _missed(
             events = await read_events(services.connection, pool, after=after, count=_BATCH)
             found += [(pool, event) for event in events if wanted.wants(pool, event)]
             after = events[-1].id if len(events) == _BATCH else None
-    return sorted(found, key=lambda entry: _order(entry[1].id))
+    return sorted(found, key=lambda entry: event_order(entry[1].id))
 
 
 def _positions(text: str) -> dict[str, str]:
@@ -127,11 +127,6 @@ def _positions(text: str) -> dict[str, str]:
             raise InvalidRequest("Last-Event-ID", text[:60], "use the id of an event that this server has sent")
         known[pool] = position
     return known
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    moment, _, number = event_id.partition("-")
-    return int(moment), int(number or 0)
 
 
 def add_events(routes: Routes) -> None:

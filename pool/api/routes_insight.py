@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pool.analytics import read_history
 from pool.api.answers import answer
 from pool.api.gate import IDENTITY
 from pool.api.keys import SERVICES
@@ -21,12 +22,14 @@ from pool.api.problems import Problem
 from pool.api.reading import read_query
 from pool.api.routes_containers import pool_of
 from pool.api.routing import Access, Routes
-from pool.api.schemas import AuditQuery, LogQuery
+from pool.api.schemas import AnalyticsQuery, AuditQuery, LogQuery
 from pool.audit import Entry, Reader
 from pool.errors import EngineUnavailable, UnknownContainer
 from pool.evidence import Bundle, Shelf, evidence_root
 from pool.models import PoolStatus
+from pool.moments import moment
 from pool.ports import EngineContainer, Runtime, newest
+from pool.shapes import analytics_json
 
 _CHUNK = 64 * 1024
 
@@ -110,6 +113,19 @@ async def get_audit(request: web.Request) -> web.Response:
     return answer({"entries": entries})
 
 
+async def get_analytics(request: web.Request) -> web.Response:
+    """Return the past of pools in figures."""
+    query = read_query(request, AnalyticsQuery)
+    services = request.app[SERVICES]
+    found = []
+    for status in await services.statuses(request[IDENTITY], query.pool):
+        since = moment(query.since, status.at)
+        history = await read_history(services.connection, status.pool, since=since, until=status.at)
+        setup = await services.store(status.pool).setup()
+        found.append(await asyncio.to_thread(analytics_json, history, setup, owner=query.owner))
+    return answer({"pools": found})
+
+
 async def _bundles(request: web.Request) -> list[Bundle]:
     """Return what was kept of the container that the path names, on this host."""
     status = await pool_of(request)
@@ -167,4 +183,5 @@ def add_insight(routes: Routes) -> None:
     routes.add("GET", f"{container}/stats", get_stats, access=operator, operation=operations.STATS)
     routes.add("GET", f"{container}/evidence", get_evidence, access=operator, operation=operations.EVIDENCE)
     routes.add("GET", f"{container}/evidence/{{bundle}}", get_bundle, access=operator, operation=operations.BUNDLE)
+    routes.add("GET", "/v1/analytics", get_analytics, access=operator, operation=operations.ANALYTICS)
     routes.add("GET", "/v1/audit", get_audit, access=operator, operation=operations.AUDIT)

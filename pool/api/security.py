@@ -234,8 +234,7 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write it; `time` is how long it took, in seconds."""
-        write = log.debug if response.status < web.HTTPBadRequest.status_code else log.info
-        write(
+        (log.debug if response.status < web.HTTPBadRequest.status_code else log.info)(
             "http.request",
             method=request.method,
             path=shown_path(request),

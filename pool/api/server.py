@@ -19,6 +19,7 @@ from pool.api.keys import SERVICES, Services
 from pool.api.problems import problems
 from pool.api.routes import add_all
 from pool.api.routes_docs import add_docs
+from pool.api.routes_live import add_live
 from pool.api.routing import ROUTES, Routes
 from pool.api.security import (
     HEAD_TIMEOUT_S,
@@ -117,7 +118,7 @@ class ApiServer:
         except BaseException:
             await self.close()
             raise
-        log.info("api.listening", url=self.url)
+        log.info("http.listening", url=self.url)
 
     async def close(self) -> None:
         """Answer who still calls, hand back what waits, and listen no more. May be called twice."""
@@ -142,6 +143,7 @@ class ApiServer:
         app[ROUTES] = routes = Routes()
         add_all(routes)
         add_docs(app, routes)
+        add_live(app, routes)
         if self._http.gateway:
             add_gateway(app, routes)
         routes.register(app)

@@ -24,7 +24,7 @@ from pool.errors import (
     ShuttingDown,
     StoreError,
 )
-from pool.models import LeaseRef, PoolStatus, RequestState
+from pool.models import PoolStatus, RequestState
 from pool.store import LIVENESS_S, Grant, PoolStore, RequestRecord, RequestSpec
 from pool.waiting import queue
 
@@ -239,7 +239,7 @@ class Desk:
             raise await ended(entry.store, entry.request, outcome)
         if lease is None:
             return outcome
-        ref = LeaseRef.parse(lease.data.ref)
+        ref = lease.data.proof
         proof = ref.request_id, ref.fence, ref.token
         [expires_at] = await entry.store.heartbeat(self._keeper.process, [proof], liveness_s=LIVENESS_S)
         if expires_at is None:

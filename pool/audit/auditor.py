@@ -12,7 +12,7 @@ from pool.audit.file import AuditFile
 from pool.errors import StoreUnavailable
 from pool.models import Event, rfc3339
 from pool.redaction import redact
-from pool.store import ACCESS, AuditStore, Connection, Link, read_events
+from pool.store import ACCESS, AuditStore, Connection, Link, event_order, read_events, were_trimmed
 
 #: Events read at once; an entry for each, at most, goes to Redis in one script.
 _BATCH = 500
@@ -81,10 +81,7 @@ class Auditor:
 
     async def _gap(self, first: Event) -> dict[str, Any] | None:
         """Return an entry that says so if events were trimmed before they were audited."""
-        if self._seen == "-":
-            return None
-        oldest = await read_events(self._connection, self._pool, count=1)
-        if not oldest or _order(oldest[0].id) <= _order(self._seen):
+        if not await were_trimmed(self._connection, self._pool, after=self._seen):
             return None
         return {
             "pool": self._pool,
@@ -101,7 +98,7 @@ class Auditor:
     async def _append(self, entries: list[dict[str, Any]]) -> bool:
         link = await self._store.head()
         entry = read_entry(link.text) if link else None
-        if entry and entry.get("event") and _order(entry["event"]) > _order(self._seen):
+        if entry and entry.get("event") and event_order(entry["event"]) > event_order(self._seen):
             return False
         head = _head_of(link)
         if link is None and self._file is not None:
@@ -157,11 +154,3 @@ def _head_of(link: Link | None) -> Head:
         return Head()
     entry = read_entry(link.text)
     return Head(entry["n"] if entry else 0, link.hash)
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    """Turn a stream's id into what compares as the stream orders it."""
-    if event_id in ("", "-"):
-        return (0, 0)
-    moment, _, number = event_id.partition("-")
-    return int(moment), int(number or 0)

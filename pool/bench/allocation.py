@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from pool.bench.handoff import hand_off
 from pool.bench.rows import Goal, Row, timed
-from pool.bench.stage import fake_pool, server
+from pool.bench.stage import fake_pool, on_server
 from pool.client import AsyncClient
 from pool.store import Connection
 
@@ -36,28 +36,22 @@ def run_allocation(*, url: str | None = None, rounds: int = 1000, tell: Tell = l
         StoreError: The server cannot be used, or none could be started.
         PoolError: The benchmark's second process failed.
     """
-    with server(url) as address:
-        return asyncio.run(_measure(address, rounds, tell))
 
-
-async def _measure(url: str, rounds: int, tell: Tell) -> list[Row]:
-    connection = Connection(url)
-    try:
-        await connection.check()
+    async def measure(address: str, connection: Connection) -> list[Row]:
         floor = Floor(connection)
         await floor.load()
         tell("acquire and release")
-        rows = await _acquire_release(url, connection, floor, rounds)
+        rows = await _acquire_release(address, connection, floor, rounds)
         tell("hand-off between two processes")
-        rows += await hand_off(url, connection, rounds=max(rounds // 5, 2))
+        rows += await hand_off(address, connection, rounds=max(rounds // 5, 2))
         for lanes in _LANES:
             tell(f"cycles, {lanes} at once")
-            rows.append(await _cycles(url, connection, floor, rounds, lanes))
+            rows.append(await _cycles(address, connection, floor, rounds, lanes))
         tell("fairness")
-        rows.append(await _fairness(url, connection, rounds))
+        rows.append(await _fairness(address, connection, rounds))
         return rows
-    finally:
-        await connection.close()
+
+    return on_server(url, measure)
 
 
 class Floor:

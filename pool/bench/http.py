@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ import aiohttp
 
 from pool.bench.allocation import Floor
 from pool.bench.rows import Goal, Row, timed
-from pool.bench.stage import fake_pool, partner, server
+from pool.bench.stage import fake_pool, on_server, partner
 from pool.client import AsyncClient
 from pool.models import ContainerInfo, LeaseRef
 from pool.reach import GatewayRules
@@ -38,22 +37,16 @@ def run_http(*, url: str | None = None, rounds: int = 1000, tell: Tell = lambda 
         StoreError: The Redis cannot be used, or none could be started.
         PoolError: The server's process failed.
     """
-    with server(url) as address:
-        return asyncio.run(_measure(address, rounds, tell))
 
-
-async def _measure(url: str, rounds: int, tell: Tell) -> list[Row]:
-    connection = Connection(url)
-    try:
-        await connection.check()
-        async with partner(url, module="pool.bench.http_partner") as other, aiohttp.ClientSession() as session:
+    async def measure(address: str, connection: Connection) -> list[Row]:
+        async with partner(address, module="pool.bench.http_partner") as other, aiohttp.ClientSession() as session:
             where = await other.next()
             tell("acquire, heartbeat and release")
-            rows = await _leases(url, connection, session, where, rounds)
+            rows = await _leases(address, connection, session, where, rounds)
             tell("the gateway")
             return rows + await _gateway(connection, session, where, rounds)
-    finally:
-        await connection.close()
+
+    return on_server(url, measure)
 
 
 class _Times:
@@ -95,7 +88,7 @@ async def _leases(
             times.taken.setdefault("floor", []).append(await floor.measure_ms())
             await times.of("empty", _call(session, "POST", empty, json={}))
             lease = await times.of("acquire direct", direct.acquire(store.pool))
-            await times.of("heartbeat direct", _beat(store, LeaseRef.parse(lease.data.ref)))
+            await times.of("heartbeat direct", _beat(store, lease.data.proof))
             await lease.release()
             taken = await times.of("acquire", _call(session, "POST", f"{api}/v1/leases", json={"pool": store.pool}))
             path, token = f"{api}/v1/leases/{taken['id']}", taken["token"]

@@ -8,10 +8,11 @@ import os
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from pool.bench.rows import Row
 from pool.config import PoolOptions
 from pool.embedded import temporary_server
 from pool.errors import PoolError
@@ -34,6 +35,25 @@ def server(url: str | None) -> Iterator[str]:
         return
     with temporary_server() as url:
         yield url
+
+
+def on_server(url: str | None, measure: Callable[[str, Connection], Awaitable[list[Row]]]) -> list[Row]:
+    """Measure on a server, the given one or a private one, over a connection that is checked before. Blocks.
+
+    Raises:
+        StoreError: The server cannot be used, or none could be started.
+    """
+
+    async def work(address: str) -> list[Row]:
+        connection = Connection(address)
+        try:
+            await connection.check()
+            return await measure(address, connection)
+        finally:
+            await connection.close()
+
+    with server(url) as address:
+        return asyncio.run(work(address))
 
 
 @asynccontextmanager

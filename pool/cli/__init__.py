@@ -13,6 +13,7 @@ import typer
 
 from pool import __version__
 from pool.cli import (
+    analytics,
     audit,
     bench,
     config,
@@ -20,6 +21,7 @@ from pool.cli import (
     doctor,
     events,
     evidence,
+    explain,
     gc,
     leases,
     logs,
@@ -126,6 +128,16 @@ _add(
     "events -f",
     "events browsers --since 10m --type 'lease.*'",
     "events --container browsers-1 --json",
+    "events --explain --type 'lease.*'",
+)
+_add(app, explain.explain, "explain lease.lost", "explain pool_degraded --json", "explain 'container.*'", "explain")
+_add(
+    app,
+    analytics.analytics,
+    "analytics",
+    "analytics browsers --since 7d --by weekday-hour",
+    "analytics --by owner --owner 'ci/*'",
+    "analytics --json",
 )
 _add(app, logs.logs, "logs browsers-1", "logs browsers-1 -f --tail 20")
 _add(app, doctor.doctor, "doctor", "doctor config/pool.yaml", "doctor --json")

@@ -6,8 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,15 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pool.cli import completion
-from pool.cli.events import moment
 from pool.cli.exits import Exit, printable, tell
-from pool.cli.options import Json, Url, address, is_http
+from pool.cli.options import Json, Url, address, is_http, opened, refuse_http
 from pool.errors import InvalidRequest
 from pool.models import rfc3339
+from pool.moments import moment
 
 if TYPE_CHECKING:
     from pool.audit import Entry, Head, Verdict
-    from pool.store import Connection
 
 _LOOK_S = 1.0
 _TAIL = 100
@@ -79,7 +77,7 @@ async def _show(
     from pool.audit import Reader
 
     who = query.get("who", "*")
-    async with _opened(place) as connection:
+    async with opened(place) as connection:
         reader = Reader(connection, [query["pool"]] if "pool" in query else None)
 
         def wants(entry: Entry) -> bool:
@@ -151,7 +149,9 @@ def verify(
 async def _verify(url: str | None, pool: str | None) -> list[Verdict]:
     from pool.audit import chain_names, verify_chain
 
-    async with _opened(address(url)) as connection:
+    place = address(url)
+    refuse_http(place, "the audit is verified where it is kept")
+    async with opened(place) as connection:
         names = [pool] if pool is not None else await chain_names(connection)
         return [await verify_chain(connection, name) for name in names]
 
@@ -188,20 +188,6 @@ def _tell_verdict(verdict: Verdict, faults: list[str]) -> None:
         typer.echo(f"{name}: {verdict.entries} entries fit{begin}; head {verdict.head}")
     for fault in faults:
         tell("error", f"{verdict.pool}: {fault}", style="bold red")
-
-
-@asynccontextmanager
-async def _opened(place: str) -> AsyncIterator[Connection]:
-    from pool.store import Connection
-
-    if is_http(place):
-        raise InvalidRequest("url", place, "the audit is verified where it is kept: give the URL of Redis, or none")
-    connection = Connection(place)
-    try:
-        await connection.check()
-        yield connection
-    finally:
-        await connection.close()
 
 
 def _writer(*, as_json: bool) -> Callable[[Entry], None]:

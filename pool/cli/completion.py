@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 #: Longer than any server takes that is there.
 _PATIENCE_S = 2.0
-_EVENTS = (
-    "container.evidence", "container.moved", "lease.granted", "lease.lost", "lease.released", "pool.degraded",
-    "request.queued",
-)  # fmt: skip
 
 
 def priorities(incomplete: str) -> list[str]:
@@ -42,8 +38,18 @@ def levels(incomplete: str) -> list[str]:
 
 
 def event_types(incomplete: str) -> list[str]:
-    """Offer the kinds of events, and the types that are looked for most."""
-    return _beginning(incomplete, ["container.*", "lease.*", "pool.*", "request.*", *_EVENTS])
+    """Offer the kinds of events, and all their types."""
+    from pool.catalogue.events import EVENTS
+
+    kinds = sorted({f"{name.partition('.')[0]}.*" for name in EVENTS})
+    return _beginning(incomplete, [*kinds, *sorted(EVENTS)])
+
+
+def explained(incomplete: str) -> list[str]:
+    """Offer the names of all that `poolctl explain` knows."""
+    from pool.cli.explain import beginning
+
+    return _beginning(incomplete, sorted({each.name for each in beginning(incomplete)}))
 
 
 def pools(ctx: typer.Context, incomplete: str) -> list[str]:

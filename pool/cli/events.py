@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -19,8 +18,8 @@ from pool.cli import completion
 from pool.cli.exits import printable
 from pool.cli.feed import open_feed
 from pool.cli.options import AnyPool, Json, Url
-from pool.errors import InvalidRequest
 from pool.models import Event
+from pool.moments import moment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +32,6 @@ _TAIL_BEFORE_NEWS = 10
 _WIDE = 110
 _ABOUT = 12
 _TYPE = 18
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BAD = ("lost", "denied", "degraded", "broken", "redis_away", "out_of_memory", "unresponsive", "host_lost", "excessive")
 _STYLE = {"lease": "cyan", "request": "blue", "pool": "magenta"}
 
@@ -92,6 +90,9 @@ def events(
         str | None,
         typer.Option(metavar="CONTAINER", help="Only about this container.", autocompletion=completion.containers),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which types of events there are, and what they mean; show none.")
+    ] = False,
     as_json: Json = False,
     url: Url = None,
 ) -> None:
@@ -99,10 +100,21 @@ def events(
 
     Redis keeps about the last 20,000 events of each pool. With --json, each is one line.
     """
+    if explain:
+        _explain(types or ("*",), as_json=as_json)
+        return
     wanted = Filter(types or (), container, 0.0 if since is None else moment(since, time.time()))
     if tail is None and since is None:
         tail = _TAIL_BEFORE_NEWS if follow else _TAIL
     asyncio.run(_show(url, pool, wanted, tail, _writer(as_json=as_json), follow=follow))
+
+
+def _explain(patterns: Sequence[str], *, as_json: bool) -> None:
+    from pool.cli import explain
+
+    kinds = [each for each in explain.events() if each.kind == "event"]
+    found = [each for each in kinds if any(fnmatchcase(each.name, pattern) for pattern in patterns)]
+    explain.show(found, as_json=as_json, briefly=True)
 
 
 async def _show(
@@ -124,27 +136,6 @@ async def _show(
                 async for name, event in news:
                     if wanted.wants(event):
                         write(name, event)
-
-
-def moment(text: str, now: float) -> float:
-    """Read a moment: how long ago, or when; in seconds since the epoch.
-
-    Raises:
-        InvalidRequest: It is neither.
-
-    >>> moment("2m", 1000.0)
-    880.0
-    >>> moment("1970-01-01T01:00+01:00", 0.0)
-    0.0
-    """
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
-        return now - float(ago[1]) * _UNITS_S[ago[2]]
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        allowed = "say how long ago, such as 90s, 10m, 2h or 1d, or when, such as 2026-11-21T08:00:00Z"
-        raise InvalidRequest("since", text, allowed) from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _writer(*, as_json: bool) -> Callable[[str, Event], None]:

@@ -57,9 +57,14 @@ _CODES: Mapping[type, Exit] = MappingProxyType(
 )
 
 
+def exit_of(kind: type[PoolError]) -> Exit:
+    """Return the exit code of the closest class in an error's ancestry that has one."""
+    return next(_CODES[above] for above in kind.__mro__ if above in _CODES)
+
+
 def exit_code(error: PoolError) -> Exit:
-    """Return the exit code of the closest class in the error's ancestry that has one."""
-    return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
+    """Return the exit code of an error."""
+    return exit_of(type(error))
 
 
 def tell(kind: str, text: str, *, style: str = "") -> None:

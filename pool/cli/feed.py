@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pool.cli.options import address, is_http
+from pool.cli.options import address, is_http, opened
 from pool.models import Event
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ async def open_feed(url: str | None) -> AsyncIterator[Feed | RemoteFeed]:
     Raises:
         StoreUnavailable: No URL is given and no private server runs, or nobody answers.
     """
-    from pool.store import Connection
-
     place = address(url)
     if is_http(place):
         from pool.cli.remote import RemoteFeed, remote
@@ -81,9 +79,5 @@ async def open_feed(url: str | None) -> AsyncIterator[Feed | RemoteFeed]:
         async with remote(place) as api:
             yield RemoteFeed(api)
         return
-    connection = Connection(place)
-    try:
-        await connection.check()
+    async with opened(place) as connection:
         yield Feed(connection)
-    finally:
-        await connection.close()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pool.cli import completion
-from pool.errors import ConfigError, StoreUnavailable
+from pool.errors import ConfigError, InvalidRequest, StoreUnavailable
 
 if TYPE_CHECKING:
     from pool.client import AsyncClient
+    from pool.store import Connection
 
 DEFAULT_CONFIG = Path("config/pool.yaml")
 
@@ -181,6 +182,34 @@ def address(url: str | None) -> str:
     if not url and server is None:
         raise StoreUnavailable("no pool runs here", hint="start one with `poolctl serve CONFIG`, or give --url")
     return url or (server.url if server else "")
+
+
+def refuse_http(url: str | None, why: str) -> None:
+    """Refuse a manager's HTTP API where Redis itself is needed.
+
+    Raises:
+        InvalidRequest: The URL names one; `why` says why that does not do.
+    """
+    if is_http(url):
+        raise InvalidRequest("url", url, f"{why}: give the URL of Redis, or none")
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Connection]:
+    """Connect to a Redis that can run the pool's commands.
+
+    Raises:
+        StoreUnavailable: Nobody answers.
+        StoreUnsupported: The server cannot run them.
+    """
+    from pool.store import Connection
+
+    connection = Connection(url)
+    try:
+        await connection.check()
+        yield connection
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import aiohttp
 
 from pool.client.http.access import Access
 from pool.client.http.problems import error_of
+from pool.client.http.transport import open_session
 from pool.errors import StoreUnavailable
 from pool.models import Event
 
@@ -67,7 +68,6 @@ class Remote:
                 params=query,
                 headers={**token, **(headers or {})},
                 allow_redirects=False,
-                proxy=self._access.proxy,
             ) as response:
                 if response.status != 200:
                     raise await _error(response, f"GET {self._access.url}{path}")
@@ -96,11 +96,8 @@ async def remote(url: str) -> AsyncIterator[Remote]:
         InvalidRequest: The URL, or the token in the environment, cannot be used.
     """
     access = await asyncio.to_thread(Access.of, url, {})
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=True if access.tls is None else access.tls),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_BEGIN_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_BEGIN_S)
+    async with open_session(access, timeout=timeout) as session:
         yield Remote(access, session)
 
 

@@ -98,11 +98,7 @@ def _containers(status: PoolStatus) -> FittingTable:
     for record in status.containers:
         full_in_s = full[record.id]
         table.add_row(
-            record.id,
-            state_cell(record),
-            span(status.at - record.since),
-            holder_cell(record),
-            span(record.expires_at - status.at) if record.expires_at else "",
+            *first_cells(record, status.at),
             str(record.uses),
             str(record.info.generation),
             memory_cell(record),
@@ -112,13 +108,19 @@ def _containers(status: PoolStatus) -> FittingTable:
     return table
 
 
-def state_cell(record: ContainerRecord) -> Text:
+def first_cells(record: ContainerRecord, at: float) -> tuple[str, Text, str, str, str]:
+    """Return what stands first in a container's row: id, state and for how long, holder and for how long still."""
+    left = span(record.expires_at - at) if record.expires_at else ""
+    return record.id, _state_cell(record), span(at - record.since), _holder_cell(record), left
+
+
+def _state_cell(record: ContainerRecord) -> Text:
     """Return a container's state in its colour, with the level of its reset."""
     level = f" ({record.level.label})" if record.level and record.state is State.RESETTING else ""
     return Text(record.state + level + " (draining)" * record.draining, _STYLE[record.state])
 
 
-def holder_cell(record: ContainerRecord) -> str:
+def _holder_cell(record: ContainerRecord) -> str:
     """Return who holds a container, and how urgently it was wanted."""
     return f"{record.owner}, {record.priority.label}" if record.priority is not None else record.owner
 

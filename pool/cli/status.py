@@ -11,7 +11,7 @@ import typer
 
 from pool.cli.exits import NO_MANAGER, Exit, printable, tell
 from pool.cli.options import AnyPool, ContainerArgument, Json, LevelOption, PoolOption, Reason, Url, Watch, connected
-from pool.errors import InvalidRequest, UnknownContainer
+from pool.errors import InvalidRequest
 from pool.models import ContainerRecord, PoolStatus, ResetLevel, State
 from pool.states import WORK_STATES
 
@@ -112,15 +112,9 @@ async def pool_of(client: AsyncClient, pool: str | None, container: str) -> Pool
         UnknownContainer: None has; the hint lists the containers there are.
         InvalidRequest: Several have, and none is named.
     """
-    statuses = await _statuses(client, pool)
-    found = [status for status in statuses if any(record.id == container for record in status.containers)]
-    if len(found) > 1:
-        names = ", ".join(status.pool for status in found)
-        raise InvalidRequest("pool", None, f"each of these has a container {container!r}, so name one: {names}")
-    if not found:
-        known = ", ".join(record.id for status in statuses for record in status.containers) or "none"
-        raise UnknownContainer(f"there is no container {container!r}", hint=f"containers: {known}")
-    return found[0]
+    from pool.allocator import pool_with
+
+    return pool_with(await _statuses(client, pool), container)
 
 
 async def _settled(client: AsyncClient, pool: str, container: str, say: Callable[[str], None]) -> ContainerRecord:

@@ -13,8 +13,7 @@ import typer
 
 from pool.cli import completion
 from pool.cli.exits import tell
-from pool.cli.options import Json, Url, is_http
-from pool.errors import InvalidRequest
+from pool.cli.options import Json, Url, opened, refuse_http
 from pool.models import rfc3339
 
 if TYPE_CHECKING:
@@ -147,16 +146,10 @@ async def _revoke(url: str | None, name: str, reason: str) -> TokenRecord:
 async def _opened(url: str | None) -> AsyncIterator[Connection]:
     """Connect to Redis; the private server is started where it does not run, since tokens come before `serve`."""
     from pool.embedded import resolve_url
-    from pool.store import Connection
 
-    if is_http(url):
-        raise InvalidRequest("url", url, "tokens are made where they are kept: give the URL of Redis, or none")
-    connection = Connection(await asyncio.to_thread(resolve_url, url))
-    try:
-        await connection.check()
+    refuse_http(url, "tokens are made where they are kept")
+    async with opened(await asyncio.to_thread(resolve_url, url)) as connection:
         yield connection
-    finally:
-        await connection.close()
 
 
 def token_json(record: TokenRecord) -> dict[str, Any]:

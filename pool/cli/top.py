@@ -151,7 +151,7 @@ def _view(statuses: Sequence[PoolStatus], resets: Resets) -> RenderableType:
 
 
 def _containers(status: PoolStatus, resets: Resets) -> FittingTable:
-    from pool.cli.render import holder_cell, span, state_cell
+    from pool.cli.render import first_cells, span
     from pool.cli.tables import Column, FittingTable
     from pool.cli.usage import cpu_cell, memory_cell
 
@@ -170,11 +170,7 @@ def _containers(status: PoolStatus, resets: Resets) -> FittingTable:
     for record in status.containers:
         reset = resets.of(status.pool, record.id)
         table.add_row(
-            record.id,
-            state_cell(record),
-            span(status.at - record.since),
-            holder_cell(record),
-            span(record.expires_at - status.at) if record.expires_at else "",
+            *first_cells(record, status.at),
             span(status.at - record.born_at) if record.born_at else "",
             memory_cell(record),
             cpu_cell(record),

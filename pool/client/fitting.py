@@ -107,7 +107,7 @@ class Fitting(ABC):
         self._holding.let_go(lease)
         self._lease = None
         again = len(self._unfit) <= self._max_retries
-        return await self._passed_over(LeaseRef.parse(lease.data.ref), problem, again=again)
+        return await self._passed_over(lease.data.proof, problem, again=again)
 
     def _none_fit(self) -> NoneFit:
         return NoneFit(

@@ -124,7 +124,7 @@ class Holding(ABC):
 
     async def give_back(self, lease: AsyncLease, outcome: Outcome) -> None:
         """Release a lease, even if the caller is cancelled meanwhile."""
-        ref = LeaseRef.parse(lease.data.ref)
+        ref = lease.data.proof
         try:
             await self.release(ref, outcome)
         except asyncio.CancelledError:

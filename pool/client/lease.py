@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pool.errors import AlreadyReleased, GatewayUnknown, LeaseLost
-from pool.models import ContainerInfo, LeaseData, LeaseRef, Outcome
+from pool.models import ContainerInfo, LeaseData, Outcome
 
 if TYPE_CHECKING:
     from pool.client.holding import Holding
@@ -269,7 +269,7 @@ class AsyncLease(HeldLease, GivenBack):
         """
         self.check()
         asked_at = time.monotonic()
-        ref, used = LeaseRef.parse(self.data.ref), self.data.extensions_used
+        ref, used = self.data.proof, self.data.extensions_used
         self.moved(await self._keeper.extend(ref, extra_s, reason, used), asked_at)
         if self._alarm is not None:
             self._alarm.cancel()

@@ -13,7 +13,6 @@ from pool.client.keeping import Keeper
 from pool.client.lease import AsyncLease
 from pool.client.persisting import persist, withdraw
 from pool.errors import AcquireTimeout, LeaseLost, PoolError, UnknownPool
-from pool.models import LeaseRef
 from pool.store import PoolStore, RequestSpec
 
 
@@ -147,7 +146,7 @@ class _Gathering:
     async def _begin(self, store: PoolStore, leases: tuple[AsyncLease, ...]) -> None:
         asked_at = time.monotonic()
         try:
-            grants = await store.begin([LeaseRef.parse(lease.data.ref) for lease in leases])
+            grants = await store.begin([lease.data.proof for lease in leases])
         except LeaseLost:
             raise Vanished from None
         for lease, grant in zip(leases, grants, strict=True):

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pool.config.analytics import AnalyticsOptions
     from pool.config.audit import AuditOptions
     from pool.config.container import ContainerOptions, MountOptions, PortOptions
     from pool.config.evidence import Cause, EvidenceOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pool.config.thresholds import ThresholdOptions
 
 _HOME = {
+    "pool.config.analytics": ("AnalyticsOptions",),
     "pool.config.audit": ("AuditOptions",),
     "pool.config.container": (
         "ContainerOptions",
@@ -82,6 +84,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "NETWORK_FILES",
     "Access",
+    "AnalyticsOptions",
     "AuditOptions",
     "Cause",
     "Config",

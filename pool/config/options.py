@@ -108,8 +108,12 @@ class LimitOptions(Options):
     """A lease's longest life when the request names none, and `adaptive_timeouts` knows too little."""
     adaptive_timeouts: bool = True
     """Give a lease whose request names no timeout what the history of its label recommends: the greater of 1.5 × the
-    95th percentile and 2 × the mean of the last 100 leases that passed or failed, not below `ttl_s` nor above
-    `max_lease_timeout_s`. It takes five leases, and starts anew when it cuts one off before `lease_timeout_s`."""
+    95th percentile and 2 × the mean of the last 100 leases that passed or failed, not below `ttl_s` and
+    `min_lease_timeout_s` nor above `max_lease_timeout_s`. It takes five leases, and starts anew when it cuts one off
+    before `lease_timeout_s`."""
+    min_lease_timeout_s: Seconds = 30.0
+    """No adaptive timeout is shorter, nor than `lease_timeout_s` where that is less: what always took a second takes
+    ten on a busy day, and is to keep its container."""
     max_lease_timeout_s: Seconds = 3600.0
     """The longest life a request may ask for."""
     max_wait_s: Seconds = 300.0

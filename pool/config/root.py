@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from pool.config.analytics import AnalyticsOptions
 from pool.config.audit import AuditOptions
 from pool.config.container import Options, refusal
 from pool.config.http import HttpOptions
@@ -63,6 +64,8 @@ class Config(Options):
     """The API over HTTP; null: none."""
     audit: AuditOptions = AuditOptions()
     """What is recorded of who did what."""
+    analytics: AnalyticsOptions = AnalyticsOptions()
+    """What is kept of the pools' past."""
     pools: Annotated[dict[Name, PoolOptions], Field(min_length=1)]
     """The pools by name."""
 

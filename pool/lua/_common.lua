@@ -25,6 +25,9 @@
 --   events    stream what happened, trimmed
 --   audit     stream who did what, each entry with the hash of the one before; has a TTL
 --   metrics   hash   what was counted in the events, and up to which; has a TTL
+--   hour:<n>  hash   what was counted of an hour, its number since the epoch, until it is over; has a TTL
+--   live      set    the hours that are counted like this; has a TTL
+--   hours     hash   hour -> all that is kept of it, packed; has a TTL
 local META = KEYS[1]
 local P = string.sub(META, 1, -5)
 local call = redis.call
@@ -136,7 +139,8 @@ local function keep(id, expires)
   call('ZADD', P .. 'exp', int(expires), id)
 end
 
--- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at, metadata.
+-- Bind a container to a request. `r` has owner, process, priority, token, ttl, timeout, enqueued_at, metadata; a request
+-- that has just come is `new`: an event says so of it once, whether it is granted at once or queued.
 -- An unconfirmed grant lapses after the claim ttl; a confirmed one lives by heartbeats until its deadline.
 -- One of a bundle also has `ends`, when the wait for the rest of it ends: it is used only after that, see begin.lua.
 local function grant(id, request, r, now, confirmed, claim_ttl)
@@ -154,7 +158,7 @@ local function grant(id, request, r, now, confirmed, claim_ttl)
   call('HSET', key, 'state', confirmed and 'leased' or 'granted', 'container', id, 'fence', fence)
   call('PEXPIRE', key, int((deadline - now) / 1000 + ENDED_TTL_MS))
   emit(now, 'lease.granted', 'container', id, 'request', request, 'owner', r.owner, 'priority', r.priority,
-    'fence', fence, 'waited_us', int(now - r.enqueued_at))
+    'fence', fence, 'waited_us', int(now - r.enqueued_at), 'new', r.new and '1' or '0')
 end
 
 -- Write how a request ended, for whoever asks again.
@@ -173,7 +177,7 @@ local function enqueue(request, r, score, now)
   call('ZADD', P .. 'wdl', int(r.wait_until), request)
   call('ZADD', P .. 'q', int(score), request)
   count('queued', r.owner, 1)
-  emit(now, 'request.queued', 'request', request, 'owner', r.owner, 'priority', r.priority)
+  emit(now, 'request.queued', 'request', request, 'owner', r.owner, 'priority', r.priority, 'new', r.new and '1' or '0')
   local frozen = call('ZRANGE', P .. 'frozen', 0, 0)[1]
   if frozen then
     call('ZADD', P .. 'frozen', int(now), frozen)
@@ -214,9 +218,9 @@ end
 
 -- The longest life of a lease whose request names none: what the history of its label recommends, kept within the
 -- longest lease, and not below the ttl, by when a dead holder is found anyway. Nil where there is too little history.
-local function adaptive_timeout(label, ttl, longest)
+local function adaptive_timeout(label, ttl, shortest, longest)
   local timeout = call('HGET', P .. 't:' .. label, 'timeout')
-  return timeout and math.min(math.max(tonumber(timeout), ttl), longest)
+  return timeout and math.min(math.max(tonumber(timeout), ttl, tonumber(shortest or 0)), longest)
 end
 
 -- What the record of a request says of it, as `grant` and `enqueue` take it; nil where it is not known.

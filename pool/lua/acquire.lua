@@ -12,7 +12,8 @@ local clock, request, token, owner, process, liveness, priority, wait, ttl, time
 local LOW = 3
 
 local m = call('HMGET', META, 'incarnation', 'weight', 'ttl', 'timeout', 'max_timeout', 'max_wait', 'max_queued', 'draining',
-  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl', 'rotation', 'size')
+  'max_leases', 'max_leases_per_owner', 'max_queued_per_owner', 'adaptive', 'degraded', 'hold', 'claim_ttl', 'rotation', 'size',
+  'min_timeout')
 if not m[1] then return {'unknown_pool'} end
 wait, ttl, timeout = tonumber(wait), tonumber(ttl), tonumber(timeout)
 
@@ -49,7 +50,7 @@ end
 if over_limit(m[9], many, 'ZCARD', P .. 'exp') then return {'over_limit', 'max_leases', m[9]} end
 if over_limit(m[10], many, 'HGET', P .. 'held', owner) then return {'over_limit', 'max_leases_per_owner', m[10]} end
 if ttl == 0 then ttl = tonumber(m[3]) end
-if timeout == 0 then timeout = m[12] == '1' and adaptive_timeout(label, ttl, tonumber(m[5])) or tonumber(m[4]) end
+if timeout == 0 then timeout = m[12] == '1' and adaptive_timeout(label, ttl, m[18], tonumber(m[5])) or tonumber(m[4]) end
 
 local arrived = tick()
 local ready = call('ZRANGE', P .. 'ready', 0, many - 1)

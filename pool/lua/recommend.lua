@@ -4,9 +4,9 @@
 -- Returns: 'unknown_pool' | {} where there is too little history | {samples, mean, p95, timeout}
 local clock, label = unpack(ARGV)
 
-local m = call('HMGET', META, 'incarnation', 'ttl', 'max_timeout')
+local m = call('HMGET', META, 'incarnation', 'ttl', 'max_timeout', 'min_timeout')
 if not m[1] then return 'unknown_pool' end
-local timeout = adaptive_timeout(label, tonumber(m[2]), tonumber(m[3]))
+local timeout = adaptive_timeout(label, tonumber(m[2]), m[4], tonumber(m[3]))
 if not timeout then return {} end
 local v = call('HMGET', P .. 't:' .. label, 'samples', 'mean', 'p95')
 return {v[1], v[2], v[3], int(timeout)}

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from pool.analytics import Recorder
 from pool.audit import AuditFile, Auditor
 from pool.config import Config
 from pool.degradation import Degradation
@@ -26,7 +27,6 @@ from pool.manager.garbage import Garbage
 from pool.manager.listener import EngineListener
 from pool.manager.sampling import Sampler
 from pool.manager.watch import HealthWatch
-from pool.metrics import Bookkeeper
 from pool.models import State
 from pool.ports import Runtime
 from pool.reaper import reap_all
@@ -87,7 +87,7 @@ class PoolManager:
         self._told: dict[str, str] = {}
         self._log = log.bind(pool=pool)
         self._auditor = self._make_auditor()
-        self._books = Bookkeeper(connection, pool)
+        self._recorder = Recorder(connection, pool, config.analytics)
 
     @property
     def _first(self) -> bool:
@@ -105,7 +105,7 @@ class PoolManager:
         asked = self._options.health
         probes = [name for name, probe in (("tcp", asked.tcp), ("http", asked.http)) if probe is not None]
         for probe in [*probes, "engine"] if report.healthy else [report.probe]:
-            self._books.note("pool_health_checks_total", probe, "passed" if report.healthy else "failed")
+            self._recorder.books.note("pool_health_checks_total", probe, "passed" if report.healthy else "failed")
 
     async def run(self, ending: Ending) -> None:
         """Manage the pool until the end is requested.
@@ -193,7 +193,7 @@ class PoolManager:
             await resetter.close()
             with suppress(StoreError):
                 await self._auditor.look()
-                await self._books.look()
+                await self._recorder.close()
             with suppress(StoreError):
                 await self._store.resign(self._id)
             self._log.info("manager.stopped")
@@ -227,7 +227,7 @@ class PoolManager:
             self._every(self._timing.reconcile_interval_s, "reconcile", adoption.run),
             self._every(_DEGRADATION_INTERVAL_S, "degradation", degradation.look),
             self._every(_AUDIT_INTERVAL_S, "audit", self._auditor.look),
-            self._every(_METRICS_INTERVAL_S, "metrics", self._books.look),
+            self._every(_METRICS_INTERVAL_S, "metrics", self._recorder.look),
             self._every(_WORK_POLL_S, "work", lambda: self._look_after(adoption, crew, freezer)),
             self._hear(wake, crew, freezer),
             listener.run(),
@@ -278,6 +278,7 @@ class PoolManager:
             await adoption.run()
         await crew.take_up(status)
         await freezer.look(status)
+        self._recorder.see(status)
 
     async def _announce_and_wait(self, crew: Crew, stop: asyncio.Event) -> None:
         """Say when every container has been started, then wait for the end."""

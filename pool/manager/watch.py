@@ -284,7 +284,7 @@ class HealthWatch:
             self._log.warning("container.not_thawed", container=record.id, why=error.message)
             return
         await self._store.observe([Observation(record.id, hold=paused, over=paused, note=detail)])
-        self._log.warning("container.thawed", container=record.id, detail=detail, owner=record.owner)
+        self._log.warning("container.paused", container=record.id, detail=detail, owner=record.owner)
 
 
 async def plan_reset(store: PoolStore, crew: Crew, record: ContainerRecord, fault: Fault, note: str) -> bool:

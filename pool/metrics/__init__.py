@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from pool.metrics.bookkeeper import Bookkeeper
-from pool.metrics.counting import Tally
-from pool.metrics.families import FAMILIES, Family, Kind, Source
+from pool.metrics.bookkeeper import Bookkeeper, Hourly
+from pool.metrics.counting import Tally, attempt_of, loss_of, outcome_of, whole
+from pool.metrics.families import FAMILIES, PRIORITIES, REQUEST_ENDS, Family, Kind, Source
 
-__all__ = ["FAMILIES", "Bookkeeper", "Family", "Kind", "Source", "Tally"]
+__all__ = [
+    "FAMILIES",
+    "PRIORITIES",
+    "REQUEST_ENDS",
+    "Bookkeeper",
+    "Family",
+    "Hourly",
+    "Kind",
+    "Source",
+    "Tally",
+    "attempt_of",
+    "loss_of",
+    "outcome_of",
+    "whole",
+]

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pool.metrics.families import FAMILIES, LEASE_ENDS, LEVELS, REASONS, REQUEST_ENDS, Family
+from pool.metrics.families import FAMILIES, FAULTS, LEASE_ENDS, LEVELS, REASONS, REQUEST_ENDS, Family
 from pool.models import Event, State
 
 #: How `lua/reap.lua` says why a lease was lost.
@@ -51,55 +51,71 @@ def count(event: Event) -> Counter[str]:
 
 def _granted(facts: Mapping[str, str]) -> Iterator[dict[str, int]]:
     priority = _PRIORITY.get(facts.get("priority", ""))
-    if priority and (waited := _whole(facts.get("waited_us"))) is not None:
+    if priority and (waited := whole(facts.get("waited_us"))) is not None:
         yield observation("pool_acquire_wait_seconds", waited, priority)
 
 
 def _released(facts: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    yield from _ended(outcome_of(facts), facts)
+
+
+def outcome_of(facts: Mapping[str, str]) -> str:
+    """Return how a lease ended that was released, as `LEASE_ENDS` has it."""
     outcome = facts.get("outcome", "")
-    yield from _ended(outcome if outcome in LEASE_ENDS else "passed", facts)
+    return outcome if outcome in LEASE_ENDS else "passed"
 
 
 def _lost(facts: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    outcome, cause = loss_of(facts)
+    if cause:
+        yield {field_of("pool_lease_expirations_total", cause): 1}
+    yield from _ended(outcome, facts, used=outcome != "unconfirmed")
+
+
+def loss_of(facts: Mapping[str, str]) -> tuple[str, str]:
+    """Return how a lease ended that was lost, as `LEASE_ENDS` has it, and of one that expired, the cause."""
     note = facts.get("note", "")
     if facts.get("reason") == "on_expiry":
-        cause = "deadline" if note == _DEADLINE else "heartbeat"
-        yield {field_of("pool_lease_expirations_total", cause): 1}
-        yield from _ended("expired", facts)
-    elif note == _UNCONFIRMED:
-        yield from _ended("unconfirmed", facts, used=False)
-    else:
-        yield from _ended("revoked", facts)
+        return "expired", "deadline" if note == _DEADLINE else "heartbeat"
+    return "unconfirmed" if note == _UNCONFIRMED else "revoked", ""
 
 
 def _ended(outcome: str, facts: Mapping[str, str], *, used: bool = True) -> Iterator[dict[str, int]]:
     yield {field_of("pool_leases_total", outcome): 1}
-    if used and (held := _whole(facts.get("held_us"))) is not None:
+    if used and (held := whole(facts.get("held_us"))) is not None:
         yield observation("pool_lease_duration_seconds", held)
 
 
 def _moved(facts: Mapping[str, str]) -> Iterator[dict[str, int]]:
     if facts.get("to") == State.QUARANTINED:
         yield {field_of("pool_quarantines_total"): 1}
-    if (fault := facts.get("fault")) in FAMILIES["pool_container_faults_total"].labels["fault"]:
-        yield {field_of("pool_container_faults_total", str(fault)): 1}
+    if (fault := facts.get("fault", "")) in FAULTS:
+        yield {field_of("pool_container_faults_total", fault): 1}
     if facts.get("recycled"):
         yield {field_of("pool_recycles_total"): 1}
     yield from _reset(facts)
 
 
 def _reset(facts: Mapping[str, str]) -> Iterator[dict[str, int]]:
-    """Count an attempt. One that starts a container is a recreation, with a time under a name of its own."""
+    if attempt := attempt_of(facts):
+        level, reason, outcome, took_us = attempt
+        yield {field_of("pool_resets_total", level, reason, outcome): 1}
+        if outcome == "clean":
+            yield observation("pool_reset_duration_seconds", took_us, level)
+
+
+def attempt_of(facts: Mapping[str, str]) -> tuple[str, str, str, int] | None:
+    """Return level, reason and outcome of a reset that a move tells of, and its microseconds; None where it is none.
+
+    One that starts a container is a recreation, with a time under a name of its own.
+    """
     started = facts.get("from") == State.STARTING
-    took = _whole(facts.get("start_ms", facts.get("reset_ms")))
+    took_ms = whole(facts.get("start_ms", facts.get("reset_ms")))
     level = "recreate" if started else facts.get("reset_level", "")
     reason = "on_start" if started else facts.get("reset_reason", facts.get("reason", ""))
-    if took is None or level not in LEVELS or reason not in REASONS:
-        return
-    clean = facts.get("to") == State.AVAILABLE
-    yield {field_of("pool_resets_total", level, reason, "clean" if clean else "failed"): 1}
-    if clean:
-        yield observation("pool_reset_duration_seconds", took * 1000, level)
+    if took_ms is None or level not in LEVELS or reason not in REASONS:
+        return None
+    return level, reason, "clean" if facts.get("to") == State.AVAILABLE else "failed", took_ms * 1000
 
 
 def _one(name: str, *labels: str) -> Callable[[Mapping[str, str]], Iterator[dict[str, int]]]:
@@ -121,7 +137,8 @@ _COUNTED: Mapping[str, Callable[[Mapping[str, str]], Iterator[dict[str, int]]]] 
 }
 
 
-def _whole(text: str | None) -> int | None:
+def whole(text: str | None) -> int | None:
+    """Read a fact that is a whole number; None where it is none."""
     return int(text) if text is not None and re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
 
 

@@ -22,6 +22,9 @@ scrape_configs: # of Prometheus
       - targets: ["127.0.0.1:8700"]
 ```
 
+`deploy/prometheus` has all that a Prometheus needs: this, recording rules for dashboards, and alerts, each with a page
+in the [runbook](runbook/index.md).
+
 - Any API token will do, a client's too; one that is bound to pools (`--pool`) sees those only. While nobody needs a
   token, nobody needs one here.
 - No metric is labelled by lease, request, owner or token. There are no exemplars, since they would name leases.

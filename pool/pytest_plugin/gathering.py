@@ -29,7 +29,7 @@ class Gathered:
     """What was to be had.
 
     Attributes:
-        sizes: Pool → number of its containers.
+        sizes: Pool → how many of its containers can be lent at the same time.
         resets: Pool → how long its resets take on average, in seconds; None where there was none.
         notes: What was not to be had, in words.
         bundles: How many bundles of evidence were fetched.
@@ -59,7 +59,7 @@ def gather(url: str, token: str | None, records: Sequence[dict[str, Any]], evide
                 Fetching(client, Poolctl(url, token=token), evidence, gathered).fetch(wanted)
             for pool in pools:
                 status = client.status(pool)
-                gathered.sizes[pool], gathered.resets[pool] = len(status.containers), status.mean_reset_s
+                gathered.sizes[pool], gathered.resets[pool] = status.places, status.mean_reset_s
     except PoolError as error:
         gathered.notes.append(f"the pool does not answer any more: {error.message}")
     return gathered

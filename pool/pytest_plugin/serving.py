@@ -23,6 +23,7 @@ from pool.evidence import evidence_root
 from pool.models import State
 from pool.pytest_plugin.attendant import private
 from pool.pytest_plugin.telling import clean
+from pool.states import IDLE_STATES
 
 #: How long the pools may take to become ready, and how long their end may take, in seconds.
 _READY_S = 300.0
@@ -30,7 +31,7 @@ _END_S = 60.0
 _LOOK_S = 0.1
 _LOG = "serve.log"
 _LOG_LINES = 25
-_READY = (State.AVAILABLE, State.PAUSED)
+_READY = (*IDLE_STATES, State.PAUSED)
 
 
 @dataclass(frozen=True)

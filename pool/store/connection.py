@@ -305,7 +305,10 @@ class translated:  # noqa: N801 - reads as a word at its place: `with translated
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or not isinstance(error, (RedisError, OSError)):
             return
-        if isinstance(error, (AuthenticationError, NoPermissionError)):
+        refused = (AuthenticationError, NoPermissionError)
+        if isinstance(error, refused) or isinstance(
+            error.__cause__, refused
+        ):  # while it connects, the library wraps it
             raise StoreError(
                 f"Redis at {self._url} refused us: {error}", hint="check user and password in the URL"
             ) from error

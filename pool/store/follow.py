@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from pool.errors import StoreUnavailable
 from pool.models import Event
 from pool.store.connection import COMMAND_TIMEOUT_S, Connection, retrying, translated
-from pool.store.events import to_event
+from pool.store.events import event_order, to_event
 from pool.store.servers import close_client
 
 #: How often to look for new pools; a read that waits is renewed then.
@@ -127,7 +127,7 @@ class _Streams:
         """Return after which event to go on: a stream that was lost with Redis' data begins anew, and so do we."""
         end = await _newest(redis, name)
         known = self._positions.get(name, self._looked or end)
-        return known if _order(known) <= _order(end) or name not in self._positions else "0-0"
+        return known if event_order(known) <= event_order(end) or name not in self._positions else "0-0"
 
     async def _read(self) -> list[tuple[str, Event]]:
         if self._redis is None:
@@ -203,9 +203,3 @@ class _Split:
 
 def _key(pool: str) -> str:
     return f"cp:{{{pool}}}:events"
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    """Turn a stream's id into what compares as the stream orders it."""
-    moment, _, number = entry_id.partition("-")
-    return int(moment), int(number or 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pool.store import decode
 from pool.store.connection import Connection, check_pool_name
+from pool.store.history_store import Additions, HourRules
 
 #: Kept for so long after they were added to last; a pool that is made anew in that time counts on.
 _KEPT_MS = 30 * 24 * 3600 * 1000
@@ -54,7 +55,16 @@ class MetricsStore:
         turn, seen = fields.pop(_TURN, ""), fields.pop(_SEEN, "-")
         return Counters(turn, seen, {name: int(value) for name, value in fields.items()})
 
-    async def count(self, known: str, turn: str, *, seen: str, added: Mapping[str, int]) -> bool:
+    async def count(
+        self,
+        known: str,
+        turn: str,
+        *,
+        seen: str,
+        added: Mapping[str, int],
+        hours: Additions | None = None,
+        rules: HourRules | None = None,
+    ) -> bool:
         """Add to the counters, if nobody else did since the caller read them.
 
         Args:
@@ -62,10 +72,15 @@ class MetricsStore:
             turn: Names this one; no other may have its name.
             seen: The last event that is counted by now.
             added: What was counted → how often.
+            hours: What goes with it to the hours of the pool.
+            rules: How those are kept.
 
         Returns:
             False if somebody else added to them meanwhile.
         """
         flat = [part for pair in added.items() for part in pair]
-        reply, _ = await self._connection.run("count", f"{self._prefix}meta", (known, turn, seen, _KEPT_MS, *flat))
+        by_hour = hours.arguments() if hours and rules else []
+        kept, owners = (rules.kept_ms, rules.owners) if rules else (0, 0)
+        head = (known, turn, seen, _KEPT_MS, kept, owners, len(flat))
+        reply, _ = await self._connection.run("count", f"{self._prefix}meta", (*head, *flat, *by_hour))
         return bool(reply)

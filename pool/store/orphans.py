@@ -13,7 +13,8 @@ _KEY = re.compile(r"cp:\{([^}]*)\}:(.+)", re.DOTALL)
 #: Tells how a request ended, to whoever asks again; it expires by itself.
 _REQUEST = "r:"
 #: These tell the story of a pool, and expire once it is gone.
-_STORY = ("events", "audit", "metrics")
+_STORY = ("events", "audit", "metrics", "hours", "live")
+_HOUR = "hour:"
 
 
 async def find_orphans(connection: Connection) -> dict[str, list[str]]:
@@ -36,7 +37,8 @@ async def find_orphans(connection: Connection) -> dict[str, list[str]]:
         if "meta" in names or await _known(connection, pool):
             continue
         kept = {name for name in names if name.startswith(_REQUEST)}
-        kept |= {name for name in _STORY if name in names and await _expires(connection, pool, name)}
+        story = {name for name in names if name in _STORY or name.startswith(_HOUR)}
+        kept |= {name for name in story if await _expires(connection, pool, name)}
         if names - kept or pool in listed:
             orphans[pool] = sorted(names - kept)
     return orphans

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pool.errors import StoreError, UnknownContainer
 from pool.models import (
@@ -15,6 +15,7 @@ from pool.models import (
     ResetLevel,
     State,
 )
+from pool.setups import Setup
 from pool.states import check_transition
 from pool.store import decode, refusals
 from pool.store.connection import POOLS_KEY, Connection
@@ -65,6 +66,7 @@ class PoolSettings:
                 "ttl": str(us(limits.ttl_s)),
                 "claim_ttl": str(us(limits.claim_ttl_s)),
                 "timeout": str(us(limits.lease_timeout_s)),
+                "min_timeout": str(us(min(limits.min_lease_timeout_s, limits.lease_timeout_s))),
                 "max_timeout": str(us(limits.max_lease_timeout_s)),
                 "max_wait": str(us(limits.max_wait_s)),
                 "max_queued": str(limits.max_queued),
@@ -77,6 +79,7 @@ class PoolSettings:
                 "facts": decode.dump_facts(_facts(options)),
                 "size": str(options.rotation + options.spares),
                 "rotation": _limit(options.rotation if options.spares else None),
+                "setup": Setup.of(options).to_json(),
                 "hand_over": str(int(options.reset.on_release is ResetLevel.NONE and not options.recycle.wanted)),
             }
         )
@@ -287,6 +290,12 @@ class PoolStore(RequestStore):
         if not reply:
             raise refusals.unknown_pool(self.pool, self.connection.url)
         return decode.status(self.pool, reply)
+
+    async def setup(self) -> Setup:
+        """Return what of the pool's configuration recommendations look at; all of it unknown where nobody wrote it."""
+        async with self.connection.plain() as redis:
+            text: Any = await redis.hget(self._meta, "setup")
+        return Setup.from_json(text)
 
 
 async def pool_names(connection: Connection) -> list[str]:

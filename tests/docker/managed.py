@@ -22,6 +22,7 @@ from pool.manager import Ending, PoolManager
 from pool.models import ContainerRecord, State
 from pool.runtimes import DockerRuntime
 from pool.store import Connection, PoolStore, read_events
+from tests.catalogue import expect_known_events
 from tests.docker.cleaning import left_of, remove_deployment
 from tests.support import eventually
 
@@ -163,6 +164,7 @@ async def managed(
             ready.cancel()
             ending.request(remove=True)
             await running
+        await expect_known_events(connection, name)
         await runtime.remove_network(name)
         assert left_of(api, name) == []
 

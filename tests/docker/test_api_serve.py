@@ -20,7 +20,7 @@ async def _url(process: Process) -> str:
     async with asyncio.timeout(60):
         while line := await process.stderr.readline():
             entry = json.loads(line)
-            if entry["event"] == "api.listening":
+            if entry["event"] == "http.listening":
                 return str(entry["url"])
     raise AssertionError("the server does not listen")
 

@@ -71,7 +71,7 @@ async def scene(redis_url: str, tmp_path: Path, deployment: str, docker_api: API
         scene = Scene(poolctl, config, deployment, docker_api, manager)
         await eventually(scene.ready, deadline_s=90)
         entries = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-        scene.http = next(entry["url"] for entry in entries if entry["event"] == "api.listening")
+        scene.http = next(entry["url"] for entry in entries if entry["event"] == "http.listening")
         yield scene
         manager.send_signal(signal.SIGTERM)
         assert (await poolctl.end(manager)).code == 0

@@ -60,8 +60,9 @@ def config(pytester: pytest.Pytester, docker_api: APIClient, sample_image: str) 
     """Write the demo's configuration, changed, under a deployment of this test; returns that."""
     name = f"t-{uuid.uuid4().hex[:8]}"
 
-    def write(**container: Any) -> str:
+    def write(*, size: int = 2, spares: int = 0, **container: Any) -> str:
         document = yaml.safe_load(DEMO.read_text()) | {"deployment": name}
+        document["pools"][DEMO_POOL] |= {"size": size, "spares": spares}
         document["pools"][DEMO_POOL]["container"] |= container
         document["pools"][DEMO_POOL]["limits"] |= {"ttl_s": 8, "max_wait_s": 120}
         (pytester.path / "pool.yaml").write_text(yaml.safe_dump(document))
@@ -109,6 +110,20 @@ def test_a_pool_runs_for_the_session_and_leaves_nothing(
     [bundle] = [path for path in kept.iterdir() if path.is_dir()]
     request = json.loads((kept / "lease.json").read_text())["id"]
     assert json.loads((bundle / "evidence.json").read_text())["lease"]["request_id"] == request
+    assert not deployments(docker_api, name)
+
+
+def test_a_pool_with_spares_is_ready_while_they_stand_by(
+    pytester: pytest.Pytester, config: Callable[..., str], docker_api: APIClient
+) -> None:
+    name = config(size=1, spares=1)
+    pytester.makepyfile(test_it="def test_it(pool_container): ...")
+
+    result = pytester.runpytest_subprocess(*PLUGINS, timeout=100)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["containerpool: browsers (2) from */pool.yaml, ready after * s"])
+    result.stdout.fnmatch_lines(["use * browsers: 1 container held *"])
     assert not deployments(docker_api, name)
 
 

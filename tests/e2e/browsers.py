@@ -153,7 +153,7 @@ async def served(api: APIClient, **changes: Any) -> AsyncIterator[Served]:
             return any(entry["event"] == "pool.ready" for entry in _entries(log))
 
         await eventually(ready, deadline_s=120)
-        http_url = next(entry["url"] for entry in _entries(log) if entry["event"] == "api.listening")
+        http_url = next(entry["url"] for entry in _entries(log) if entry["event"] == "http.listening")
         server = find_server(state_dir)
         assert server is not None
         async with AsyncClient(server.url, owner="watcher") as client:

@@ -17,9 +17,9 @@ _COMMON: dict[str, Any] = {
     "print_blob": True,
 }
 #: For the test suite: the same steps in each run, so that a failure there is a failure everywhere.
-CI = settings(max_examples=60, stateful_step_count=50, derandomize=True, **_COMMON)
+CI = settings(max_examples=40, stateful_step_count=50, derandomize=True, **_COMMON)
 #: For fakeredis, which is several times slower, and only has to show that it stands for a server.
-CI_FAKE = settings(CI, max_examples=20)
+CI_FAKE = settings(CI, max_examples=12)
 #: For one broken script: enough to find what is broken; nobody needs the shortest way to it.
 MUTATION = settings(
     max_examples=1000,

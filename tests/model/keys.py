@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from tests.catalogue import unexplained
 from tests.redis.conftest import LASTING
 
 INDEX = {
@@ -133,6 +134,9 @@ def check_promises(keys: Keys, secrets: str) -> None:
         ensure(lasting or ttl_ms > 0, "a key neither lasts nor expires", name, ttl_ms)
     numbers = [score for zset in keys.zsets.values() for score in zset.values()]
     ensure(max(numbers, default=0) < EXACT, "a score is too big to be exact", numbers)
+    for event in keys.events:
+        facts = {name: value for name, value in event.items() if name not in ("type", "at")}
+        ensure(not unexplained(event["type"], facts), "an event is not in the catalogue", event)
     ensure(secrets not in repr((keys.events, keys.hints)), "a token is in events or hints", keys.events, keys.hints)
 
 

@@ -10,6 +10,7 @@ from fakeredis import FakeAsyncRedis
 
 from pool.client import AsyncClient
 from pool.store import Connection, PoolStore
+from tests.catalogue import expect_known_events
 from tests.poolctl import open_terminal
 from tests.support import Clock, settings
 from tests.support_redis import Server, one_server
@@ -38,10 +39,14 @@ def clock(connection: Connection) -> Clock:
 
 @pytest.fixture
 async def store(connection: Connection, clock: Clock) -> AsyncIterator[PoolStore]:
-    """An open pool without containers. At the end, every key but the pool's own must be about to expire."""
+    """An open pool without containers. At the end, every key but the pool's own must be about to expire.
+
+    What happened must be in the catalogue of events.
+    """
     store = PoolStore(connection, f"t{uuid.uuid4().hex[:8]}")
     await store.open(settings(), "first")
     yield store
+    await expect_known_events(connection, store.pool)
     async with connection.plain() as redis:
         prefix = f"cp:{{{store.pool}}}:"
         keys = [str(key) for key in await redis.keys(prefix + "*")]

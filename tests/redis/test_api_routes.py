@@ -56,6 +56,33 @@ async def test_pools_and_containers_are_shown_as_their_schemas_say(redis_url: st
     assert lease["token"] not in str([pool, listed, waiting, containers, one])
 
 
+@pytest.mark.parametrize("verb", ["reset", "quarantine", "drain", "resume", "pause"])
+async def test_what_was_meant_for_another_state_is_not_done(redis_url: str, verb: str) -> None:
+    async with open_pool(redis_url, "a-1") as store, serving(redis_url) as api:
+        seen = (await api.call("GET", "/v1/containers/a-1")).body["revision"]
+        await api.take(pool=store.pool, owner="carol")
+        taken = await store.container("a-1")
+        order = {"revision": seen, "reason": "looks odd"} | ({"force": True} if verb == "quarantine" else {})
+        refused = await api.call("POST", f"/v1/containers/a-1/{verb}", json=order)
+        after = await store.container("a-1")
+
+    assert (refused.status, refused.body["code"]) == (409, "container_changed")
+    assert refused.body["detail"] == "container 'a-1' changed meanwhile: now it is allocated, leased by 'carol'"
+    assert after == taken
+
+
+async def test_what_was_meant_for_this_state_is_done(redis_url: str) -> None:
+    async with open_pool(redis_url, "a-1") as store, serving(redis_url) as api:
+        seen = (await api.call("GET", "/v1/containers/a-1")).body["revision"]
+        paused = await api.call("POST", "/v1/containers/a-1/pause", json={"revision": seen})
+        freed = await api.call("POST", "/v1/containers/a-1/unpause", json={"revision": paused.body["revision"]})
+        force = {"reason": "odd", "revision": freed.body["revision"]}
+        quarantined = await api.call("POST", "/v1/containers/a-1/quarantine", json=force)
+
+    assert [reply.status for reply in (paused, freed, quarantined)] == [202, 202, 202]
+    assert quarantined.body["state"] == "quarantined"
+
+
 async def test_operators_wishes_reach_the_manager_with_their_reason(redis_url: str, make_bench: MakeBench) -> None:
     async with running(make_bench) as bench, serving(redis_url, config=bench.config) as api:
         one = f"{bench.pool}-1"

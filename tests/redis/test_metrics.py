@@ -109,7 +109,7 @@ async def test_two_that_count_at_once_count_each_event_once(store: PoolStore, cl
 
 async def test_more_events_than_one_step_reads_all_count(store: PoolStore) -> None:
     for n in range(1203):
-        await store.tell("container.evidence", {"n": str(n)})
+        await store.tell("container.evidence", {"evidence": str(n)})
 
     await Bookkeeper(store.connection, store.pool).look()
 

@@ -52,6 +52,15 @@ async def test_a_failed_test_says_which_container_it_had_and_why_there_is_no_log
         assert junit.count(f'"pool_{name}"') == 2
 
 
+async def test_the_use_of_a_pool_is_a_share_of_its_places_not_of_its_spares(make_suite: MakeSuite) -> None:
+    suite = await make_suite(size=1, spares=1)
+
+    result = await suite.run(test_it="def test_it(pool_container): ...")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["use * 1 container held *"])
+
+
 async def test_over_http_the_log_and_the_evidence_come_from_the_manager(
     make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

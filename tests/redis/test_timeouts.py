@@ -24,7 +24,7 @@ from tests.support import Clock, add_available, eventually, settings, wish
 @pytest.fixture
 async def pool(store: PoolStore) -> PoolStore:
     """A pool whose one container is available again as soon as a lease has passed."""
-    await store.open(settings(on_release="none", ttl_s=10, max_lease_timeout_s=1000), "x")
+    await store.open(settings(on_release="none", ttl_s=10, min_lease_timeout_s=1, max_lease_timeout_s=1000), "x")
     await add_available(store, "a")
     return store
 
@@ -172,6 +172,19 @@ async def test_where_adaptive_timeouts_are_off_the_default_applies(pool: PoolSto
     await pool.open(settings(on_release="none", adaptive_timeouts=False, lease_timeout_s=90), "x")
 
     assert await timeout_of_next(pool) == pytest.approx(90)
+
+
+@pytest.mark.parametrize(("default_s", "floor_s"), [(120, 30), (25, 25)])
+async def test_no_history_makes_a_timeout_shorter_than_the_pools_shortest(
+    pool: PoolStore, clock: Clock, default_s: float, floor_s: float
+) -> None:
+    await live_through(pool, clock, *[1] * 5)
+    await pool.open(settings(on_release="none", ttl_s=10, lease_timeout_s=default_s), "x")
+
+    recommended = await pool.recommend("owner")
+    assert recommended is not None
+    assert recommended.timeout_s == pytest.approx(floor_s)
+    assert await timeout_of_next(pool) == pytest.approx(floor_s)
 
 
 async def test_a_waiter_gets_what_the_history_said_when_it_asked(pool: PoolStore, clock: Clock) -> None:
@@ -370,7 +383,7 @@ async def test_a_client_reads_recommendations_and_asks_with_labels(live: PoolSto
 
     assert unknown is None
     assert recommended is not None
-    assert (recommended.samples, recommended.timeout_s) == (5, 1.0)  # not below the ttl
+    assert (recommended.samples, recommended.timeout_s) == (5, 30.0)  # not below the pool's shortest
 
 
 async def test_poolctl_run_warns_before_the_deadline_that_ends_its_command(redis_url: str, tmp_path: Path) -> None:

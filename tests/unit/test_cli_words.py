@@ -6,11 +6,12 @@ import pytest
 from typer import BadParameter
 
 from pool.cli.environment import bundle_environment, check_words, without_outer_lease
-from pool.cli.events import Filter, moment
+from pool.cli.events import Filter
 from pool.cli.run import _counts
 from pool.cli.top import Resets
 from pool.errors import InvalidRequest
 from pool.models import Event, LeaseData, Priority
+from pool.moments import moment
 from tests.support import info
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from pool.scripts import load_scripts
-from pool.store import AuditStore, MetricsStore, PoolStore
+from pool.store import AuditStore, HistoryStore, MetricsStore, PoolStore
 
 FOLDER = resources.files("pool") / "lua"
 NAMES = sorted(load_scripts())
@@ -31,7 +31,12 @@ def test_a_command_has_the_header_that_its_body_keeps(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_one_method_of_its_name(name: str) -> None:
-    special = {"snapshot": (PoolStore, "status"), "audit": (AuditStore, "append"), "count": (MetricsStore, "count")}
+    special = {
+        "snapshot": (PoolStore, "status"),
+        "audit": (AuditStore, "append"),
+        "count": (MetricsStore, "count"),
+        "roll": (HistoryStore, "roll"),
+    }
 
     assert hasattr(*special.get(name, (PoolStore, name)))
 

@@ -6,7 +6,7 @@ import pytest
 
 from pool.errors import RequestConflict
 from pool.models import ContainerInfo, ContainerRecord, PoolStatus, Priority, State, WaitingRequest
-from pool.waiting import explain, queue
+from pool.waiting import explain, forecast, queue
 
 NOW = 1000.0
 
@@ -91,3 +91,19 @@ def test_a_request_that_is_served_or_unknown_is_told_apart() -> None:
     assert explain(now, "mine") == "It holds a."
     with pytest.raises(RequestConflict, match="neither waits"):
         explain(now, "gone")
+
+
+def test_a_request_made_now_stands_behind_its_priority_and_above() -> None:
+    now = status(container("a", State.ALLOCATED), container("b", State.CLEANING), waiting="high normal low")
+
+    assert forecast(now) == {
+        Priority.CRITICAL: pytest.approx(2), Priority.HIGH: pytest.approx(12), Priority.NORMAL: pytest.approx(14),
+        Priority.LOW: pytest.approx(24),
+    }  # fmt: skip
+
+
+def test_nothing_is_forecast_where_nothing_is_in_rotation() -> None:
+    free, broken = status(container("a", State.AVAILABLE)), status(container("a", State.QUARANTINED))
+
+    assert set(forecast(free).values()) == {0.0}
+    assert set(forecast(broken).values()) == {None}

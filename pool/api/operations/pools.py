@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pool.api.routing import Operation, Reply
 from pool.api.schemas import (
+    Analytics,
+    AnalyticsQuery,
     AuditPage,
     AuditQuery,
     Containers,
@@ -117,10 +119,20 @@ EVENTS = Operation(
     {200: Reply("Server-sent events, until the connection is closed.", media="text/event-stream")},
     about=(
         "Each has `id`, `event` (its type) and `data` (JSON: `id`, `at`, `pool`, `type`, `facts`). Reconnect with "
-        "`Last-Event-ID`, as browsers do by themselves, and nothing is missed that the pool still keeps."
+        "`Last-Event-ID`, as browsers do by themselves, and nothing is missed that the pool still keeps. The types and "
+        "their facts are explained by `poolctl events --explain`, and in docs/events.md."
     ),
     query=EventQuery,
     headers={"Last-Event-ID": "The id of the last event that is known."},
+    problems=(404, 503),
+)
+ANALYTICS = Operation(
+    "get_analytics",
+    "pools",
+    "Read how pools were used, hour by hour, and what follows",
+    {200: Reply("Figures of each pool.", Analytics)},
+    about="`docs/analytics.md` says what each figure means, and how exact it is.",
+    query=AnalyticsQuery,
     problems=(404, 503),
 )
 AUDIT = Operation(

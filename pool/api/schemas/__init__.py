@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pool.api.schemas.analytics import Analytics
 from pool.api.schemas.incoming import (
+    AnalyticsQuery,
     AuditQuery,
     BundleRequest,
+    ContainerOrder,
     EventQuery,
     Extension,
     In,
@@ -54,6 +57,8 @@ from pool.api.schemas.outgoing import (
 )
 
 __all__ = [
+    "Analytics",
+    "AnalyticsQuery",
     "AuditEntry",
     "AuditPage",
     "AuditQuery",
@@ -62,6 +67,7 @@ __all__ = [
     "Bundle",
     "BundleRequest",
     "Container",
+    "ContainerOrder",
     "Containers",
     "Done",
     "EventQuery",

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pool.allocator import RequestId, Span, Text, WaitSpan
-from pool.api.schemas.types import LevelName, PoolName, PriorityName, Reason, Whole
+from pool.api.schemas.types import LevelName, PoolName, PriorityName, Reason, Revision, Whole
+
+_SINCE = (
+    r"^(\d{1,4}[smhd]|[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?Z)$"
+)
 
 
 class In(BaseModel):
@@ -127,7 +131,14 @@ class Why(In):
     """It is recorded."""
 
 
-class ResetOrder(Why):
+class ContainerOrder(Why):
+    """Why an operator does something to a container, and to which state of it."""
+
+    revision: Revision | None = None
+    """Only while this is the container's, as it was shown; once it is another, 409 says what the container is now."""
+
+
+class ResetOrder(ContainerOrder):
     """How thoroughly a container is to be reset."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"level": "hard", "reason": "looks odd"}]})
@@ -145,6 +156,8 @@ class QuarantineOrder(In):
     """It is shown until the container is restored."""
     force: bool = False
     """Even if it is leased: its holder loses it, and is told."""
+    revision: Revision | None = None
+    """Only while this is the container's, as it was shown; once it is another, 409 says what the container is now."""
 
 
 class Query(BaseModel):
@@ -188,6 +201,15 @@ class LogQuery(PoolQuery):
     """The last so many lines."""
     follow: bool = False
     """Go on with what it writes, until the connection is closed."""
+
+
+class AnalyticsQuery(PoolQuery):
+    """Which part of the past."""
+
+    since: Annotated[str, Field(pattern=_SINCE, examples=["24h", "7d", "2026-11-21T08:00:00Z"])] = "24h"
+    """From the hour on that this is in: how long ago (`90m`, `24h`, `7d`), or when, as RFC 3339 in UTC."""
+    owner: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """List only these owners; may hold `*`. The other figures are everybody's."""
 
 
 class AuditQuery(PoolQuery):

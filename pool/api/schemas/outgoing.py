@@ -184,6 +184,8 @@ class Pool(Out):
     """Who manages it; null while nobody does."""
     mean_held_s: float | None
     mean_reset_s: float | None
+    forecast_s: dict[PriorityName, float | None]
+    """How long a request made now would probably wait, by priority; null where no container is in rotation."""
     facts: Facts
     places: int
     """How many containers are in rotation; further ones stand by as spares."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pool.cli.doctor.advice import check_past
 from pool.cli.doctor.finding import Finding, fail, failed, judged, ok, warn
 from pool.cli.doctor.finding import size as in_words
 from pool.embedded import find_binary
@@ -127,10 +128,12 @@ def skew(check: str, ahead_s: float) -> Finding:
 
 
 async def _pools(connection: Connection) -> list[Finding]:
-    """Return of each pool whether somebody manages it, and what is out of rotation."""
+    """Return of each pool whether somebody manages it, what is out of rotation, and what its last day says."""
     found = []
     for name in await pool_names(connection):
-        status = await PoolStore(connection, name).status()
+        store = PoolStore(connection, name)
+        status = await store.status()
+        found += await check_past(store, status)
         if not status.manager:
             found.append(warn(f"pool.{name}", "no active manager", "start one: `poolctl serve CONFIG`"))
             continue

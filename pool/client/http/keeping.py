@@ -118,7 +118,7 @@ class HttpKeeper(Holding):
         self._beaten(leases)
 
     def _beat_together(self, leases: list[AsyncLease]) -> Callable[[], Awaitable[None]]:
-        tokens = [LeaseRef.parse(lease.data.ref).sealed() for lease in leases]
+        tokens = [lease.data.proof.sealed() for lease in leases]
 
         async def beat() -> None:
             reply = await self.transport.once("POST", "/v1/heartbeats", body={"tokens": tokens})
@@ -131,7 +131,7 @@ class HttpKeeper(Holding):
         return beat
 
     def _beat_alone(self, lease: AsyncLease) -> Callable[[], Awaitable[None]]:
-        token = LeaseRef.parse(lease.data.ref).sealed()
+        token = lease.data.proof.sealed()
 
         async def beat() -> None:
             try:

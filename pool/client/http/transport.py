@@ -78,6 +78,21 @@ def _counting() -> aiohttp.TraceConfig:
     return config
 
 
+def open_session(access: Access, **options: Any) -> aiohttp.ClientSession:
+    """Return a session that trusts whom its user trusts, and keeps no cookies.
+
+    Args:
+        access: Where the server is, and by which certificates and proxy it is reached.
+        **options: For the session.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=True if access.tls is None else access.tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=access.proxy,
+        **options,
+    )
+
+
 class Transport:
     """Calls of one server.
 
@@ -91,11 +106,9 @@ class Transport:
         self.url = access.url
         self.patience_s = patience_s
         self._token = access.token
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=True if access.tls is None else access.tls),
+        self._session = open_session(
+            access,
             headers={"User-Agent": f"containerpool ({process})", "Accept": "application/json"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=access.proxy,
             trace_configs=[_counting()],
         )
 
