@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e soak lint format images clean
+.PHONY: help setup demo test e2e soak lint docs format images clean
 
 BIN := .venv/bin
 SCRIPTS := deploy/images/build
@@ -14,6 +14,8 @@ demo: setup ## Watch a pool at work
 	@$(BIN)/poolctl demo
 
 test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
+	@sh deploy/setup prometheus
+	@sh deploy/setup systemd
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 e2e: setup ## Run the examples, resets and kills on real browsers; ARGS="-k shop" for some
@@ -23,13 +25,18 @@ e2e: setup ## Run the examples, resets and kills on real browsers; ARGS="-k shop
 soak: setup ## Run the scripts against the model of the rules, 100,000 operations
 	@$(BIN)/python -m tests.model.soak $(ARGS)
 
-lint: ## Check style, formatting, types and layers
+lint: ## Check style, formatting, types, layers and documentation
 	@sh deploy/setup venv
 	$(BIN)/ruff check . $(SCRIPTS)
 	$(BIN)/ruff format --check . $(SCRIPTS)
 	$(BIN)/mypy
 	MYPYPATH=deploy/images $(BIN)/mypy $(SCRIPTS)
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: ## Build the documentation into build/docs; a warning is an error
+	@sh deploy/setup venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 format: ## Format the code and apply the safe fixes
 	@sh deploy/setup venv
@@ -40,5 +47,5 @@ images: setup ## Build the browser image, unless it is up to date; ARGS="playwri
 	@$(BIN)/python deploy/images/build $(or $(ARGS),playwright-mcp)
 
 clean: ## Remove the virtual environment and the caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
