@@ -48,11 +48,12 @@ async def states(store: PoolStore) -> list[State]:
 
 @pytest.fixture(autouse=True)
 async def manager(stores: tuple[PoolStore, PoolStore]) -> AsyncIterator[None]:
-    """The manager's part, without an engine: declare clean what was given back unused, or by force."""
+    """The manager's part, without an engine: end what lapsed, and declare clean what was given back or expired."""
 
     async def manage() -> None:
         while True:
             for store in stores:
+                await store.reap()
                 for record in (await store.status()).containers:
                     if record.state in (State.CLEANING, State.RESETTING) and record.outcome is not Outcome.FAILED:
                         await store.transition(record, State.AVAILABLE)
