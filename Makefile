@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e soak lint docs format images clean
+.PHONY: help setup demo test page e2e soak lint docs format images clean
 
 BIN := .venv/bin
 SCRIPTS := deploy/images/build
@@ -18,9 +18,14 @@ test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
 	@sh deploy/setup systemd
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
-e2e: setup ## Run the examples, resets and kills on real browsers; ARGS="-k shop" for some
+page: setup ## Run the tests of the live page in a real browser; ARGS="-k drain" for some
+	@sh deploy/setup browser
+	@$(BIN)/pytest tests/page -n 2 $(ARGS)
+
+e2e: setup ## Run the examples, resets, kills and the live page on real browsers; ARGS="-k shop" for some
+	@sh deploy/setup browser
 	@$(BIN)/python deploy/images/build playwright-mcp playwright-mcp:chromium-full playwright-mcp:firefox
-	@$(BIN)/pytest tests/e2e $(ARGS)
+	@$(BIN)/pytest tests/e2e tests/page $(ARGS)
 
 soak: setup ## Run the scripts against the model of the rules, 100,000 operations
 	@$(BIN)/python -m tests.model.soak $(ARGS)

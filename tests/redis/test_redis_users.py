@@ -22,8 +22,8 @@ from tests.support_manager import Bench, MakeBench, make_bench
 
 __all__ = ["make_bench"]
 
-#: In Redis' words, from a command or from a script.
-REFUSED = "no permissions|can't run this command|can't access at least one of the keys"
+#: In the words of Redis 7, and of Valkey, from a command or from a script.
+REFUSED = "(?i)no permissions|can't run this command|can't access at least one of the keys"
 POOL = Path(__file__).parents[2] / "pool"
 #: The scripts that clients run; see `pool/store/request_store.py`, and `snapshot` for `poolctl status`.
 CLIENT_SCRIPTS = (

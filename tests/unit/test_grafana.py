@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,12 +16,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from pool.metrics import FAMILIES
 from pool.states import TRANSITIONS
+from tests.support_grafana import DASHBOARD, GRAFANA, PANELS, QUERIES, plain
 from tests.support_prometheus import find_tool, known_series, mistakes
 
-GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
-DASHBOARD = json.loads((GRAFANA / "dashboards" / "containerpool.json").read_text(encoding="utf-8"))
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES = {f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]}
 #: What differs from server to server; everything else is the same in all of them.
 OF_SERVERS = {name for name, family in FAMILIES.items() if family.source == "server"}
 
@@ -38,11 +34,6 @@ def builder() -> ModuleType:
         patch.setitem(__import__("sys").modules, "grafana_build", module)
         spec.loader.exec_module(module)
     return module
-
-
-def plain(expr: str) -> str:
-    """A query as Prometheus gets it from Grafana."""
-    return expr.replace("$__rate_interval", "5m").replace("$pool", "browsers").replace("$container", ".*")
 
 
 def variables() -> Iterator[dict[str, Any]]:
