@@ -18,8 +18,9 @@ from pool.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-#: Languages of fenced blocks that are typed into a shell; `console` also shows what is printed.
+#: Languages of fenced blocks that are typed into a shell, and of those that also show what is printed.
 _SHELLS = frozenset({"sh", "bash", "shell"})
+_SHOWN = frozenset({"console", "text"})
 _FENCE = re.compile(r"^\s*(?P<fence>`{3,})(?P<language>[\w-]*)")
 _INLINE = re.compile(r"`(poolctl(?: [^`]*)?)`")
 _SUBSTITUTION = re.compile(r"\$\((.*?)\)")
@@ -46,8 +47,8 @@ def commands_of(page: Path) -> Iterator[tuple[int, list[str]]]:
         if language == "":
             for inline in _INLINE.findall(text):
                 yield number, inline.split()[1:]
-        elif language in _SHELLS or (language == "console" and text.lstrip().startswith(("$ ", "> "))):
-            for words in _commands_in(re.sub(r"^\s*[$>] ", "", text)):
+        elif language in _SHELLS or (language in _SHOWN and text.lstrip().startswith("$ ")):
+            for words in _commands_in(re.sub(r"^\s*[$] ", "", text)):
                 yield number, words
 
 
@@ -101,7 +102,7 @@ def _lines(text: str) -> Iterator[tuple[int, str, str]]:
             fence, language = mark["fence"], mark["language"] or "text"
         elif fence and line.strip() == fence:
             fence, language = "", ""
-        elif language in _SHELLS | {"console"} and line.endswith("\\"):
+        elif language in _SHELLS | _SHOWN and line.endswith("\\"):
             held += line[:-1]
         else:
             yield number, language, held + line

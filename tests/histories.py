@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pool.analytics import ContainerUse, Histogram, Span
 from pool.models import Priority, State
+from pool.recommendations import Recommendation, recommend
 from pool.setups import Setup
 
 HOUR_S = 3600.0
@@ -79,3 +80,15 @@ def hours(count: int = 24, **changes: Any) -> list[Span]:
     return [
         Span(START + n * HOUR_S, START + (n + 1) * HOUR_S, **{**_HOUR, **changes}) for n in range(count)
     ]  # fmt: skip
+
+
+def priorities(low_s: float, *, of: int = 60) -> dict[Priority, Histogram]:
+    return {
+        Priority.HIGH: Histogram.of([0.0, 0.5, 2.0] * (of // 6)),
+        Priority.LOW: Histogram.of([low_s] * (of // 2)),
+    }
+
+
+def given_for(code: str, past: Sequence[Span], setup: Setup) -> Recommendation | None:
+    """The recommendation of this code, if it is given."""
+    return next((advice for advice in recommend(past, setup) if advice.code == code), None)

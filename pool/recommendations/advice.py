@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -84,9 +85,11 @@ Advice = Iterator[Recommendation]
 def duration(seconds: float) -> str:
     """Write a time as people say it.
 
-    >>> duration(0.042), duration(4.2), duration(41.3), duration(1500), duration(20_000)
-    ('0.042 s', '4.2 s', '41 s', '25 min', '5.6 h')
+    >>> duration(0.042), duration(4.2), duration(41.3), duration(1500), duration(20_000), duration(math.inf)
+    ('0.042 s', '4.2 s', '41 s', '25 min', '5.6 h', 'no end')
     """
+    if math.isinf(seconds):
+        return "no end"
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 600:
@@ -107,7 +110,7 @@ def rounded(seconds: float) -> int:
     """Round a time up to what one would write in a configuration, in seconds.
 
     >>> [rounded(seconds) for seconds in (0.3, 7, 41, 130, 3000)]
-    [1, 10, 45, 140, 3000]
+    [1, 10, 45, 130, 3000]
     """
     step = next((step for least, step in ((1000, 100), (100, 10), (5, 5)) if seconds >= least), 1)
     return max(-int(-seconds // step) * step, 1)

@@ -10,14 +10,14 @@ from pool.recommendations.catalogue import ENTRIES
 _HEAD = """\
 # Recommendations
 
-What a pool's past says about its configuration: what is so, with figures, and what to do about it. `poolctl
-analytics` shows them below the figures, `poolctl analytics --by advice` alone, with the evidence, `GET /v1/analytics`
-has them under `recommendations`, and `poolctl doctor` warns of critical ones of the last day.
+What a pool's past says about its configuration: what is so, with figures, and what to do about it.
+`poolctl analytics` shows them below the figures, `poolctl analytics --by advice` alone, with the evidence,
+`GET /v1/analytics` has them under `recommendations`, and `poolctl doctor` warns of critical ones of the last day.
 
 ```
-$ poolctl analytics browsers --since 7d
+$ poolctl analytics browsers --since 7d --by advice
 warning: 4 containers would have cut the p95 wait of the busiest hours from 39 s to about 2.2 s; there are 2.
-  Set `size` to 4.
+  Set `size` to 4; 3 would make it about 14 s.
   saves 37 s of the p95 wait
 ```
 
@@ -58,7 +58,7 @@ Simulated, with uses of 60 s and a load that rises from morning to one in the af
 | the same in bursts of three | within 45 %, or 15 % of a mean use |
 | the advised number, after a week | 5 % of a mean use longer at most, 15 % shorter: it errs to the safe side |
 | after one day | 10 % of a mean use longer at most |
-| bursts of three or six | the wait falls to a third or less; the promise may be too good by a factor of three |
+| bursts of three or six | the wait falls to a third or less, but may be three times the promised one, or more |
 
 ## All of them
 

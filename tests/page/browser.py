@@ -69,7 +69,7 @@ class Visit:
 
     async def details(self, container_id: str) -> Locator:
         """Open what is known of a container."""
-        await self.page.get_by_role("button", name=container_id, exact=True).click()
+        await self.card(container_id).get_by_role("button").click()
         dialog = self.page.get_by_role("dialog", name=container_id, exact=True)
         await expect(dialog).to_be_visible()
         return dialog

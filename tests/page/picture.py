@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Route
+from playwright.async_api import Browser, Route, expect
 
 from pool.embedded import temporary_server
 from tests.page.browser import PHONE, Visit, browsing, visiting
@@ -35,9 +35,18 @@ async def with_history(visit: Visit) -> None:
 
     await visit.page.route("**/v1/analytics*", answer)
     await visit.page.reload()
+    await expect(visit.page.locator("figure").first).to_be_visible()
 
 
-async def let_time_pass(visit: Visit, stage: Stage) -> None:
+async def settled(visit: Visit) -> None:
+    """Wait until no colour is on its way to another."""
+    await visit.page.evaluate(
+        """Promise.all(document.getAnimations().filter((each) => each instanceof CSSTransition)
+        .map((each) => each.finished.catch(() => undefined)))"""
+    )
+
+
+async def _let_time_pass(visit: Visit, stage: Stage) -> None:
     """Have the page see some minutes of samples at once."""
     for step in range(_STEPS):
         await breathe(stage, step)
@@ -50,7 +59,9 @@ async def _shots(browser: Browser, stage: Stage, folder: Path) -> None:
         async with visiting(browser, stage.url, **options) as visit:
             await visit.page.clock.install()
             await with_history(visit)
-            await let_time_pass(visit, stage)
+            await _let_time_pass(visit, stage)
+            await expect(visit.page.locator("#link-word")).to_have_text("live")
+            await settled(visit)
             await visit.page.screenshot(path=folder / f"{name}.png", full_page=name == "phone")
             if name == "desk":
                 await _dialogs(visit, folder)
@@ -78,11 +89,12 @@ async def _troubled(browser: Browser, stage: Stage, folder: Path) -> None:
     await stage.store("mail").drain(facts={"by": "minji", "why": "new image"})
     await stage.store("mail").resign("build-7-4711")
     async with visiting(browser, stage.url) as visit:
-        await visit.page.wait_for_timeout(1_500)
+        await expect(visit.page.locator(".banners li")).to_have_count(3)
         await visit.page.screenshot(path=folder / "degraded.png", full_page=True)
         visit.met |= {0, 503}
         await stage.api.server.close()
         await visit.page.locator("#away").wait_for(state="visible")
+        await settled(visit)
         await visit.page.screenshot(path=folder / "away.png")
 
 

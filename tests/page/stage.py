@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pool.config import PoolOptions
@@ -20,6 +21,8 @@ from tests.support_api import Api, serving
 
 _MB = 2**20
 MEMORY_MB = 1024
+#: Facts of a move that stay with the container.
+_KEPT = frozenset({"level", "reason", "note", "failures"})
 
 
 @dataclass
@@ -49,17 +52,19 @@ class Stage:
             "limits": {"max_wait_s": 3600, "max_queued": 5000, "ttl_s": 3600},
         }  # fmt: skip
         await store.open(PoolSettings.of(PoolOptions.model_validate(options), "shop"), "first")
-        for number in range(1, size + 1):
-            name = f"{pool}-{number}"
-            info = ContainerInfo(
-                name, f"shop-{name}", "127.0.0.1", {3000: 3000 + number}, f"http://127.0.0.1:{3000 + number}"
-            )
-            assert await store.transition(
-                await store.register(info, spec="s"), State.AVAILABLE, facts={"start_ms": 391}
-            )
+        ids = [f"{pool}-{number}" for number in range(1, size + 1)]
+        at_once = 1 if size < 100 else 50  # few of them are lent in their order
+        for some in range(0, size, at_once):
+            await asyncio.gather(*(self._add(store, name) for name in ids[some : some + at_once]))
         if managed:
             await self.manage(pool)
         return store
+
+    async def _add(self, store: PoolStore, name: str) -> None:
+        port = 3000 + int(name.rpartition("-")[2])
+        info = ContainerInfo(name, f"shop-{name}", "127.0.0.1", {3000: port}, f"http://127.0.0.1:{port}")
+        record = await store.register(info, spec="s")
+        assert await store.transition(record, State.AVAILABLE, facts={"start_ms": "391"})
 
     async def manage(self, pool: str) -> None:
         """Have a manager claim the pool, which then does nothing."""
@@ -89,9 +94,10 @@ class Stage:
     async def move(self, container_id: str, state: State, **facts: str | int) -> None:
         """What a manager would do; `level`, `reason`, `note` and `failures` stay with the container."""
         record = await self.record(container_id)
-        kept = {name: facts.pop(name) for name in ("level", "reason", "note", "failures") if name in facts}
+        kept = {name: value for name, value in facts.items() if name in _KEPT}
         store = self.store(container_id.rpartition("-")[0])
-        assert await store.transition(record, state, store=kept, facts={k: str(v) for k, v in facts.items()})
+        told = {name: str(value) for name, value in facts.items() if name not in _KEPT}
+        assert await store.transition(record, state, store=kept, facts=told)
 
     async def clean(self, container_id: str, *, ms: int = 18, level: str = "soft") -> None:
         """Reset a container that was given back."""
@@ -100,8 +106,9 @@ class Stage:
     async def remember(self, pool: str, *, held_s: float, reset_s: float) -> None:
         """What earlier leases took on average."""
         async with self.connection.plain() as redis:
-            means = {"mean_held": round(held_s * 1e6), "mean_reset": round(reset_s * 1e6)}
-            await redis.hset(f"cp:{{{pool}}}:meta", mapping=means)
+            key = f"cp:{{{pool}}}:meta"
+            await redis.hset(key, "mean_held", str(round(held_s * 1e6)))
+            await redis.hset(key, "mean_reset", str(round(reset_s * 1e6)))
 
     async def sees(self, container_id: str, memory_mb: float, *conditions: Condition) -> None:
         """A sample of what a container uses."""
@@ -112,9 +119,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(redis_url: str, **http: Any) -> AsyncIterator[Stage]:
+async def on_stage(redis_url: str, *, evidence: Path | None = None) -> AsyncIterator[Stage]:
     """An empty server of the API; the Redis is the caller's, and nobody else's."""
-    async with serving(redis_url, config=pool_config("shop", "browsers"), liveness_s=600, **http) as api:
+    config = pool_config("shop", "browsers", evidence={"causes": [], "dir": str(evidence) if evidence else None})
+    async with serving(redis_url, config=config, liveness_s=600) as api:
         connection = Connection(redis_url, patience_s=1)
         try:
             yield Stage(api, connection)
@@ -147,7 +155,7 @@ async def busy_morning(stage: Stage) -> None:
     await stage.take("browsers", "search-e2e/2433")
     await stage.take("mail", "checkout-e2e/2431", priority="high")
     await stage.store("browsers").drain_container(by_id[0], {"by": "minji", "why": "new image"})
-    await stage.remember("browsers", held_s=41.6, reset_s=0.021)
+    await stage.remember("browsers", held_s=96.4, reset_s=0.021)
     for owner, priority in (
         ("release-gate/51", "critical"),
         ("payments-e2e/989", "normal"),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
 from pool.access import TokenKeeper
+from pool.embedded import temporary_server
+from pool.evidence import Shelf
 from pool.models import State
 from pool.store import TokenStore, read_events
 from tests.page.browser import Visit, visiting
-from tests.page.stage import Stage
+from tests.page.stage import Stage, on_stage
 from tests.support import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -190,6 +195,28 @@ async def test_a_client_looks_on_and_nothing_else(browser: Browser, stage: Stage
         await stage.take("browsers", "somebody/else", token=operator)  # seen without events, too
         await expect(visit.card("browsers-1").locator(".state")).to_have_text("allocated")
         await expect(visit.card("browsers-1").locator(".holder")).to_have_text("somebody")
+
+
+async def test_evidence_is_listed_and_can_be_fetched(browser: Browser, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, "shop", "browsers")
+    bundle_id, folder = shelf.begin("browsers-1", 1_800_000_000)
+    (folder / "log.txt").write_text("what it said")
+    shelf.finish(bundle_id, folder, {"container": "browsers-1", "pool": "browsers", "cause": "<b>crash</b>"})
+
+    with temporary_server() as redis_url:
+        async with on_stage(redis_url, evidence=tmp_path) as stage:
+            await stage.open("browsers", 1)
+            operator = await token(stage, "minji", role="operator")
+            async with visiting(browser, stage.url, live=False, met={401}) as visit:
+                await visit.give(operator)
+                dialog = await visit.details("browsers-1")
+                await expect(dialog).to_contain_text("<b>crash</b> · 2 files")
+                async with visit.page.expect_download() as started:
+                    await dialog.get_by_role("button", name=bundle_id).click()
+                file = await (await started.value).path()
+
+    with tarfile.open(file) as archive:
+        assert archive.extractfile(f"{bundle_id}/log.txt").read() == b"what it said"  # type: ignore[union-attr]
 
 
 async def test_a_container_is_drained_with_the_keyboard_alone(browser: Browser, stage: Stage) -> None:

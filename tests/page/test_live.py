@@ -144,6 +144,7 @@ async def test_the_last_day_is_drawn_and_there_as_figures(browser: Browser, stag
     [
         (404, {"code": "route_unknown"}, "This server keeps no history."),
         (403, {"code": "forbidden"}, "Operators see the history."),
+        (503, {"code": "store_unavailable"}, "The server did not tell it."),
         (200, {"pools": []}, "Nothing yet"),
     ],
 )

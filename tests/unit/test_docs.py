@@ -36,11 +36,6 @@ def test_every_target_of_make_on_a_page_exists(name: str) -> None:
     assert set(typed) - targets == set()
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_names_a_path_of_the_machine_it_was_written_on(name: str) -> None:
-    assert re.findall(r"/work/\S*|/root/\S*", PAGES[name].read_text(encoding="utf-8")) == []
-
-
 def outline(page: Path) -> list[str]:
     """The levels of a page's headings, and its blocks of code word by word, in their order."""
     parts = re.findall(r"^(?:(#+) .*|(```[\s\S]*?^```))$", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -20,6 +20,8 @@ const LOOK_BACK_MS = 60_000;
 const SLOW_MS = 3_000;
 const HIDDEN_MS = 15_000;
 const ANNOUNCE_MS = 10_000;
+//: Nobody reads faster; a busy pool has hundreds of events a second.
+const APART_MS = 250;
 
 const model = new Model();
 const confirm = new Confirm(model, (problem) => {
@@ -117,12 +119,14 @@ function observe() {
 
 async function fetchHistory() {
   const look = looks;
-  let state = "there";
-  const { pools: found } = await get("v1/analytics?since=24h").catch((problem) => {
-    state = problem.status === 403 ? "forbidden" : "none";
-    return { pools: [] };
-  });
-  if (look === looks) model.setAnalytics(state, found ?? []);
+  try {
+    const { pools: found } = await get("v1/analytics?since=24h");
+    if (look === looks) model.setAnalytics("there", found);
+  } catch (problem) {
+    const state = { 403: "forbidden", 404: "none" }[problem.status];
+    // what was drawn before is better than nothing while the server is busy or away
+    if (look === looks && (state || model.analytics.state === "unknown")) model.setAnalytics(state ?? "failed");
+  }
 }
 
 /** Begin again, as somebody else. */
@@ -161,7 +165,7 @@ const paint = beforePaint(() => {
     say(byId("deployment"), [...new Set(model.pools.map((pool) => pool.deployment).filter(Boolean))].join(", "));
     announce();
   }
-});
+}, APART_MS);
 model.watch((what) => {
   changed.add(what);
   paint();

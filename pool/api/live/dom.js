@@ -85,15 +85,23 @@ export class Rows {
   }
 }
 
-/** Do something once before the next picture, however often it is asked for. A hidden tab does nothing. */
-export function beforePaint(work) {
+/**
+ * Do something once before the next picture, however often it is asked for, and no sooner than so many ms after the last
+ * time. A hidden tab does nothing.
+ */
+export function beforePaint(work, apartMs = 0) {
   let asked = false;
+  let last = -apartMs;
+  const draw = () => requestAnimationFrame(() => {
+    asked = false;
+    last = performance.now();
+    work();
+  });
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      work();
-    });
+    const left = last + apartMs - performance.now();
+    if (left > 0) setTimeout(draw, left);
+    else draw();
   };
 }

@@ -1,4 +1,4 @@
-// The containers of one pool, a card each. A card is written only if its container changed, and ages only where seen.
+// The containers of one pool, a card each. A card is written only if its container changed; ages go on where they are seen.
 
 import { Rows, beforePaint, copy, draw, make, mark, say, show } from "./dom.js";
 import { counts } from "./model.js";
@@ -11,7 +11,7 @@ const watcher = new IntersectionObserver((entries) => {
     if (!card) continue;
     if (isIntersecting) {
       seen.add(card);
-      card.paint();
+      card.tell();
     } else seen.delete(card);
   }
 }, { rootMargin: "200px" });
@@ -47,17 +47,12 @@ class Card {
     this.pool = pool;
     const { state } = known;
     const version = `${state.revision} ${state.draining} ${state.conditions} ${state.uses} ${state.memory_mb} ${known.samples.length} ${known.samples.at(-1)?.ms} ${known.resets[0]?.ms} ${state.note}`;
-    if (version === this.version) return;
+    if (version !== this.version) this.#write();
     this.version = version;
-    if (seen.has(this) || !this.painted) this.paint();
-    else this.stale = true;
+    this.tell();
   }
 
-  /** Write the card. */
-  paint() {
-    if (this.painted && !this.stale && this.painted === this.version) return this.tell();
-    this.painted = this.version;
-    this.stale = false;
+  #write() {
     const { known, parts } = this;
     const { state } = known;
     mark(this.node, "data-state", state.state);
@@ -73,7 +68,6 @@ class Card {
     say(parts.last, known.resets.length ? `${known.resets[0].level} ${span(known.resets[0].took)}` : "");
     mark(parts.good, "d", marks(known.resets, true));
     mark(parts.bad, "d", marks(known.resets, false));
-    this.tell();
   }
 
   /** Write how long it has been what it is. */

@@ -70,7 +70,7 @@ class PoolSection {
   setHistory({ state, pools }) {
     const hours = pools.get(this.pool.pool)?.hours ?? [];
     const telling = isTelling(hours);
-    const why = { unknown: "Asking …", none: "This server keeps no history.", forbidden: "Operators see the history." };
+    const why = { unknown: "Asking …", none: "This server keeps no history.", forbidden: "Operators see the history.", failed: "The server did not tell it." };
     say(this.historyNone, why[state] ?? "Nothing yet: the first hour is not over, or nobody used the pool.");
     show(this.historyNone, !telling);
     show(this.plots, telling);

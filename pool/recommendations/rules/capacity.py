@@ -112,7 +112,7 @@ def _more(found: Demand, wanted: int) -> Recommendation:
             "wait_p95_advised_s": round(then_s, 2),
             **_steps(found, wanted),
         },
-        f"Set `size` to {wanted}.",
+        f"Set `size` to {wanted}{_half_way(found, wanted)}.",
         f"{duration(max(found.wait_p95_s - then_s, 0))} of the p95 wait",
     )
 
@@ -134,6 +134,15 @@ def _fewer(found: Demand, memory_mb: float | None) -> Advice:
         f"Set `size` to {wanted}, if what comes does not grow.",
         counted(less, "container") + (f", {less * memory_mb:.0f} MiB of memory" if memory_mb else ""),
     )
+
+
+def _half_way(found: Demand, wanted: int) -> str:
+    """Say what one container more would do, where more than one is advised."""
+    one_more = found.places + 1
+    then_s = found.p95_s(one_more)
+    if one_more >= wanted or then_s >= found.wait_p95_s:
+        return ""
+    return f"; {one_more} would make it {_about(then_s)}"
 
 
 def _about(wait_s: float) -> str:
