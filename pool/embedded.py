@@ -244,9 +244,9 @@ def _launch(directory: Path, lock: int, *, timeout_s: float) -> None:
         "logfile": str(directory / _LOG),
         "daemonize": "yes",  # in a session of its own, out of reach of Ctrl-C
         "appendonly": "yes",
-        # With `everysec` it answers before it has written, for up to two seconds, while a slow disk takes the sync before;
-        # killed then, it has lost what it acknowledged. So the system syncs, as it does all files: what is written
-        # outlives the server whatever happens to it, and if the machine dies, its containers are gone as well.
+        # With `everysec` it answers before it has written, for up to two seconds, while a slow disk takes the sync
+        # before; killed then, it has lost what it acknowledged. So the system syncs, as it does all files: what is
+        # written outlives the server, and if the machine dies, its containers are gone as well.
         "appendfsync": "no",
         "save": "",
         "maxmemory-policy": "noeviction",

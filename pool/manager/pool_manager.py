@@ -17,7 +17,7 @@ from pool.analytics import Recorder
 from pool.audit import AuditFile, Auditor
 from pool.config import Config
 from pool.degradation import Degradation
-from pool.errors import EngineError, StoreError, UnknownPool
+from pool.errors import ConfigError, EngineError, StoreError, UnknownPool
 from pool.evidence import EvidenceKeeper
 from pool.health import HealthReport, Prober
 from pool.manager.adoption import Adoption
@@ -114,7 +114,7 @@ class PoolManager:
         too; then containers and pool go.
 
         Raises:
-            PoolError: The pool cannot be started as configured: an image, a port, a name.
+            PoolError: The pool cannot be started as configured: an image, a port, a name, whose it is.
         """
         while await self._claim(ending.requested):
             try:
@@ -142,6 +142,7 @@ class PoolManager:
         """Stand by until the pool is ours; returns False if we are to stop before."""
         while not stop.is_set():
             try:
+                await self._check_owner()
                 leader = await self._try_claim()
             except StoreError as error:
                 self._tell("manager.redis_away", error.message)
@@ -154,6 +155,20 @@ class PoolManager:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _STANDBY_POLL_S)
         return False
+
+    async def _check_owner(self) -> None:
+        """Refuse a pool that another deployment has: it would get our containers, and its own would be nobody's.
+
+        Raises:
+            ConfigError: It has; names both.
+        """
+        ours, theirs = self._config.deployment, await self._store.deployment()
+        if theirs not in ("", ours):
+            raise ConfigError(
+                f"pools.{self._store.pool}: in this Redis, it is a pool of deployment {theirs!r}, and this is {ours!r}",
+                hint="choose another name for it; if the deployment was renamed, take it down under its old name first "
+                "(`poolctl serve --remove`)",
+            )
 
     async def _renew(self) -> None:
         while True:

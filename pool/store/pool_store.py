@@ -260,6 +260,11 @@ class PoolStore(RequestStore):
         if observations:
             await self._run("observe", *(part for seen in observations for part in seen.arguments))
 
+    async def deployment(self) -> str:
+        """Return whose the pool is: the deployment that opened it last; empty where nobody did."""
+        async with self.connection.plain() as redis:
+            return str(await redis.hget(self._meta, "deployment") or "")
+
     async def retire(self) -> str:
         """Remove a pool that no configuration knows any more; returns why it stays, or nothing once it is gone."""
         why, *what = await self._run("retire")

@@ -213,9 +213,9 @@ async def test_evidence_is_listed_and_can_be_fetched(browser: Browser, tmp_path:
                 await expect(dialog).to_contain_text("<b>crash</b> · 2 files")
                 async with visit.page.expect_download() as started:
                     await dialog.get_by_role("button", name=bundle_id).click()
-                file = await (await started.value).path()
+                await (await started.value).save_as(tmp_path / "saved.tar")
 
-    with tarfile.open(file) as archive:
+    with tarfile.open(tmp_path / "saved.tar") as archive:
         assert archive.extractfile(f"{bundle_id}/log.txt").read() == b"what it said"  # type: ignore[union-attr]
 
 

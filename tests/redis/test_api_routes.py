@@ -72,7 +72,7 @@ async def test_what_was_meant_for_another_state_is_not_done(redis_url: str, verb
 
 
 async def test_what_was_meant_for_this_state_is_done(redis_url: str) -> None:
-    async with open_pool(redis_url, "a-1") as store, serving(redis_url) as api:
+    async with open_pool(redis_url, "a-1"), serving(redis_url) as api:
         seen = (await api.call("GET", "/v1/containers/a-1")).body["revision"]
         paused = await api.call("POST", "/v1/containers/a-1/pause", json={"revision": seen})
         freed = await api.call("POST", "/v1/containers/a-1/unpause", json={"revision": paused.body["revision"]})

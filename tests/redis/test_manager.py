@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from pool.errors import LeaseLost, NameTaken, PortTaken, UnknownPool
+from pool.errors import ConfigError, LeaseLost, NameTaken, PortTaken, UnknownPool
+from pool.manager import Ending, PoolManager
 from pool.models import ResetLevel, State
 from pool.ports import ContainerSpec, EngineContainer, EngineState
 from pool.testing import MemoryContainer, MemoryRuntime
@@ -173,6 +174,20 @@ async def test_a_second_manager_stands_by_and_takes_over(make_bench: MakeBench, 
     bench.managers.pop(0)
     bench.endings.pop(0)
     await bench.stop()
+
+
+async def test_a_pool_of_another_deployment_is_not_taken_over(make_bench: MakeBench) -> None:
+    bench = await make_bench()
+    await bench.ready()
+    other = pool_config("other", bench.pool)
+
+    with pytest.raises(ConfigError, match=rf"pools\.{bench.pool}: .* deployment '{bench.config.deployment}'"):
+        await PoolManager(other, bench.pool, MemoryRuntime(), bench.connection).run(Ending())
+    await bench.stop()
+    with pytest.raises(ConfigError, match="this is 'other'"):
+        await PoolManager(other, bench.pool, MemoryRuntime(), bench.connection).run(Ending())
+
+    assert (await bench.store.status()).deployment == bench.config.deployment
 
 
 async def test_a_port_that_is_taken_stops_the_start_and_harms_nothing(make_bench: MakeBench) -> None:
