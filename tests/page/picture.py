@@ -24,7 +24,7 @@ from tests.page.stage import Stage, breathe, busy_morning, day, on_stage
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "live-page.png"
 _STEPS = 24
-_WIDE = {"width": 1400, "height": 1240}
+_WIDE = {"width": 1400, "height": 1350}
 
 
 async def with_history(visit: Visit) -> None:

@@ -44,6 +44,22 @@ async def test_a_page_that_was_opened_too_early_says_what_it_waits_for(browser: 
             await expect(visit.card("browsers-1")).to_be_visible()
 
 
+async def test_a_stream_that_breaks_off_goes_on_where_it_was(browser: Browser, stage: Stage) -> None:
+    await stage.open("browsers", 3)
+
+    async with visiting(browser, stage.url) as visit:
+        events = visit.page.locator("#events li").filter(has_text="lease.granted")
+        await stage.take("browsers", "before")
+        await expect(events).to_have_count(1)
+        for subscription in list(stage.api.server.services.hub._subscriptions):
+            subscription.close()
+        await stage.take("browsers", "meanwhile")
+        await expect(events).to_have_count(2)
+        await stage.take("browsers", "after")
+        await expect(events).to_have_count(3)
+        await expect(events.first).to_contain_text("after")
+
+
 async def test_the_state_is_asked_for_at_most_about_once_a_second(browser: Browser, stage: Stage) -> None:
     await stage.open("browsers", 1)
 
