@@ -176,14 +176,27 @@ async def breathe(stage: Stage, step: int) -> None:
         await stage.sees(f"mail-{number}", 41 + 3 * math.sin(step / 3 + number))
 
 
+#: As `pool.recommendations` writes it.
+ADVICE = {
+    "code": "more_containers", "severity": "warning", "saves": None,
+    "title": "11 containers would have cut the p95 wait from 19 s to 4.1 s",
+    "evidence": {"containers": 9, "advised": 11, "wait_p95_s": 19.0, "advised_wait_p95_s": 4.1},
+    "action": "Raise size from 9 to 11.",
+}  # fmt: skip
+
+
 def day(pools: Sequence[str], now: datetime | None = None) -> dict[str, Any]:
-    """What `GET /v1/analytics` says after a day: the page needs the hours only."""
+    """What `GET /v1/analytics` says after a day: as far as the page needs it. One pool has advice."""
     chance = random.Random(3)
     last = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
     return {
         "pools": [
-            {"pool": pool, "hours": [_hour(last - timedelta(hours=23 - n), chance) for n in range(24)]}
-            for pool in pools
+            {
+                "pool": pool,
+                "hours": [_hour(last - timedelta(hours=23 - n), chance) for n in range(24)],
+                "recommendations": [] if number else [ADVICE],
+            }
+            for number, pool in enumerate(pools)
         ]
     }
 

@@ -158,6 +158,18 @@ async def test_without_a_history_the_page_says_so(
         await expect(visit.page.locator(".history")).to_contain_text(text)
 
 
+async def test_what_the_history_recommends_is_shown_in_its_pool(browser: Browser, stage: Stage) -> None:
+    await stage.open("browsers", 1)
+    await stage.open("mail", 1)
+
+    async with visiting(browser, stage.url) as visit:
+        await _with_history(visit, 200, day(["browsers", "mail"]))
+        browsers, mail = (visit.page.get_by_role("region", name=name) for name in ("browsers", "mail"))
+        await expect(browsers.locator(".advice li")).to_have_text(re.compile(r"^warning11 containers .*Raise size"))
+        await expect(mail.locator(".plots figure").first).to_be_visible()
+        await expect(mail.locator(".advice")).to_be_hidden()
+
+
 async def _with_history(visit: Visit, status: int, answer: dict[str, object]) -> None:
     await visit.page.route("**/v1/analytics*", lambda route: route.fulfill(status=status, json=answer))
     await visit.page.reload()

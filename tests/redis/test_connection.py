@@ -71,7 +71,12 @@ async def test_a_server_without_lua_is_refused(directory: Path, command: str) ->
     try:
 
         async def listening() -> bool:
-            return socket.exists()
+            try:
+                _, writer = await asyncio.open_unix_connection(socket)
+            except OSError:  # the file is there a moment before anybody listens
+                return False
+            writer.close()
+            return True
 
         await eventually(listening)
         with pytest.raises(StoreUnsupported, match="does not run Lua"):

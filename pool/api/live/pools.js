@@ -30,6 +30,8 @@ class PoolSection {
     this.queueMore = part(".queue .more");
     this.queue = new Rows(part(".queue ol"), () => waiting());
     this.forecast = new Rows(part(".forecast dl"), () => tile());
+    this.adviceBox = part(".advice");
+    this.advice = new Rows(part(".advice ul"), () => recommended());
     this.historyNone = part(".history .none");
     this.plots = part(".plots");
   }
@@ -68,7 +70,8 @@ class PoolSection {
   }
 
   setHistory({ state, pools }) {
-    const hours = pools.get(this.pool.pool)?.hours ?? [];
+    const { hours = [], recommendations = [] } = pools.get(this.pool.pool) ?? {};
+    this.#setAdvice(recommendations);
     const telling = isTelling(hours);
     const why = { unknown: "Asking …", none: "This server keeps no history.", forbidden: "Operators see the history.", failed: "The server did not tell it." };
     say(this.historyNone, why[state] ?? "Nothing yet: the first hour is not over, or nobody used the pool.");
@@ -77,6 +80,16 @@ class PoolSection {
     const version = JSON.stringify(hours);
     if (telling && version !== this.history) plot(this.plots, hours.slice(-24));
     this.history = version;
+  }
+
+  #setAdvice(recommendations) {
+    show(this.adviceBox, recommendations.length > 0);
+    this.advice.set(recommendations, ({ title }) => title, (row, { severity, title, action }) => {
+      mark(row.node, "data-severity", severity);
+      say(row.severity, severity);
+      say(row.title, title);
+      say(row.action, action);
+    });
   }
 
   #setQueue({ queue }) {
@@ -109,9 +122,13 @@ function setTiles(rows, items) {
   });
 }
 
-function waiting() {
+const waiting = () => lines("position", "owner", "priority", "waited", "left", "why");
+const recommended = () => lines("severity", "title", "action");
+
+/** An item of a list, with a span of each of these classes. */
+function lines(...names) {
   const cells = {};
-  for (const name of ["position", "owner", "priority", "waited", "left", "why"]) cells[name] = make("span", { class: name });
+  for (const name of names) cells[name] = make("span", { class: name });
   return { node: make("li", {}, ...Object.values(cells)), ...cells };
 }
 
