@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test page e2e soak lint docs format images clean
+.PHONY: help setup demo test proofs page e2e soak lint docs format images clean
 
 BIN := .venv/bin
 SCRIPTS := deploy/images/build
@@ -13,10 +13,14 @@ setup: ## Make ready what is missing: the virtual environment, a Docker engine, 
 demo: setup ## Watch a pool at work
 	@$(BIN)/poolctl demo
 
-test: setup ## Run all tests; ARGS="-k queue" passes arguments to pytest
+test: setup ## Run the tests, but for those that take long; ARGS="-k queue" passes arguments to pytest
 	@sh deploy/setup prometheus
 	@sh deploy/setup systemd
-	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n 4 --dist worksteal -m "not long" $(ARGS)
+
+proofs: setup ## Run those that take long: many processes, kills, whole suites of users, the tutorial typed in
+	@sh deploy/setup prometheus
+	@$(BIN)/pytest -n 4 --dist worksteal -m long $(ARGS)
 
 page: setup ## Run the tests of the live page in a real browser; ARGS="-k drain" for some
 	@sh deploy/setup browser

@@ -15,6 +15,8 @@ from tests.concurrency.play import play
 from tests.concurrency.recorder import Stay
 from tests.concurrency.scene import POOL, Cast, set_up
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(300)  # about 20 s each; a machine with other work to do needs its time
 @pytest.mark.parametrize(

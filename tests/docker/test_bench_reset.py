@@ -18,6 +18,8 @@ from pool.reset.recipe import STAGES
 from tests.docker.cleaning import remove_deployment
 from tests.support import eventually
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 
 

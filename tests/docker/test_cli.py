@@ -78,6 +78,7 @@ async def scene(redis_url: str, tmp_path: Path, deployment: str, docker_api: API
     assert docker_api.containers(all=True, filters={"label": [f"{LABEL_DEPLOYMENT}={deployment}"]}) == []
 
 
+@pytest.mark.long
 async def test_an_operators_day(scene: Scene) -> None:
     """One manager for all of it, since starting one takes longest."""
     first = f"{scene.deployment}-1"

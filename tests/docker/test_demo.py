@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from docker import APIClient
 
 from pool.demo.plan import planned_runs
 from pool.ports import LABEL_DEPLOYMENT
 from tests.docker.cleaning import remove_deployment
+
+pytestmark = pytest.mark.long
 
 _DEADLINE_S = 100
 

@@ -18,6 +18,8 @@ from tests.docker.cleaning import remove_deployment
 from tests.poolctl import Poolctl
 from tests.support import add_available, settings
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def other_deployment(docker_api: APIClient) -> Iterator[str]:

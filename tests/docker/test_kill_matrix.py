@@ -24,7 +24,7 @@ from tests.docker.engines import PrivateEngine, private_engine
 from tests.docker.managed import Bench, Manage, Stopwatch, ask, finds_nothing
 from tests.support import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 Act = Callable[[APIClient, str], object]
 

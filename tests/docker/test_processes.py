@@ -28,6 +28,8 @@ from pool.models import State
 from pool.ports import LABEL_DEPLOYMENT
 from tests.support import eventually
 
+pytestmark = pytest.mark.long
+
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 POOL = "browsers"
 #: Of a manager's log, which most tests do not read: a full pipe would stop it.

@@ -25,6 +25,8 @@ from tests.plugin_suites import INI, PLUGINS
 from tests.poolctl import exists
 from tests.support import eventually
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["pytester"]
 
 SUITE = """

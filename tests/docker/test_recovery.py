@@ -25,7 +25,7 @@ from tests.docker.conftest import SAMPLE_IMAGE
 from tests.docker.managed import Bench, Manage, Stopwatch, ask, finds_nothing
 from tests.support import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 MIB = 1 << 20
 

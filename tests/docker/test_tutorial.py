@@ -17,6 +17,8 @@ from tests.docker.cleaning import left_of
 from tests.docs_commands import DOCS, ROOT
 from tests.docs_shell import Command, File, looks_like, open_shell, steps_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[dict[str, str]]:

@@ -374,6 +374,7 @@ async def test_the_past_outlives_its_pool_for_a_while_and_is_no_garbage(store: P
 # On a real server
 
 
+@pytest.mark.long
 async def test_forty_days_of_a_hundred_thousand_leases_of_ten_thousand_owners_stay_small(redis_url: str) -> None:
     """What is left is bounded by the hours and owners that are kept; `docs/analytics.md` has the figures."""
     chance = random.Random(7)

@@ -21,6 +21,8 @@ from pool.testing import MemoryRuntime
 from tests.support import obedient_shell, pool_config
 from tests.support_api import serving
 
+pytestmark = pytest.mark.long
+
 _ROOT = Path(__file__).parents[2]
 #: What never ends is not for a tool that waits for the end of each answer.
 _ENDLESS = ("get_events",)

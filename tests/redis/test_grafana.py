@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support import eventually
 from tests.support_api import serving
 from tests.support_grafana import QUERIES, plain
@@ -11,6 +13,8 @@ from tests.support_manager import MakeBench, make_bench, running
 from tests.support_prometheus import prometheus
 
 __all__ = ["make_bench"]
+
+pytestmark = pytest.mark.long
 
 
 async def test_every_panel_has_an_answer_and_two_servers_do_not_double_it(

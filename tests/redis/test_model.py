@@ -12,7 +12,7 @@ from tests.model.spares import SpareMachine
 
 
 @pytest.mark.parametrize("machine", [PoolMachine, BundleMachine, DrainingMachine, SpareMachine])
-@pytest.mark.parametrize("server", ["fakeredis", "server"])
+@pytest.mark.parametrize("server", [pytest.param("fakeredis", marks=pytest.mark.long), "server"])
 def test_the_scripts_do_what_the_model_of_the_rules_does(
     server: str, machine: type[PoolMachine], request: pytest.FixtureRequest
 ) -> None:

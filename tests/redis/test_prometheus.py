@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from pool.errors import PortTaken
 from pool.models import ResetLevel
 from tests.support import eventually
@@ -14,6 +16,8 @@ from tests.support_prometheus import RUNBOOK, Prometheus, prometheus
 from tests.support_redis import one_server
 
 __all__ = ["make_bench"]
+
+pytestmark = pytest.mark.long
 
 #: Scrapes and looks at the rules come by the second, on a machine that may be busy with other tests.
 PATIENCE_S = 60

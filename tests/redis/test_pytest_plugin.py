@@ -13,6 +13,8 @@ from tests.support import eventually
 from tests.support_manager import make_bench
 
 __all__ = ["make_bench", "make_suite"]
+
+pytestmark = pytest.mark.long
 pytest_plugins = ["pytester"]
 
 FIXTURES = """

@@ -20,6 +20,8 @@ from tests.support_api import serving
 from tests.support_manager import make_bench
 
 __all__ = ["make_bench", "make_suite"]
+
+pytestmark = pytest.mark.long
 pytest_plugins = ["pytester"]
 
 FAILS = """

@@ -14,6 +14,8 @@ from tests.support import eventually
 from tests.support_manager import make_bench
 
 __all__ = ["make_bench", "make_suite"]
+
+pytestmark = pytest.mark.long
 pytest_plugins = ["pytester"]
 
 #: Each test shows by a directory that nobody else is in its container.

@@ -51,6 +51,7 @@ def test_promtool_finds_the_configuration_and_the_rules_valid() -> None:
     promtool("check", "rules", "--lint-fatal", "rules/recording.yml", "rules/alerts.yml")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [path.name for path in UNIT_TESTS])
 def test_the_unit_tests_of_the_rules_pass(name: str) -> None:
     promtool("test", "rules", f"tests/{name}")

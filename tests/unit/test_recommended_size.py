@@ -14,6 +14,8 @@ from pool.recommendations.view import View
 from pool.setups import Setup
 from tests.simulation import HOUR_S, days, history, percentile, served
 
+pytestmark = pytest.mark.long
+
 USE_S = 60.0
 FINE = max(FINE_S, FINE_SHARE * USE_S)
 _OTHER_DAYS = 14
