@@ -22,6 +22,8 @@ from tests.support import open_pool
 from tests.support_access import open_site, own_redis
 from tests.support_api import serving
 
+pytestmark = pytest.mark.long
+
 #: Names are whatever users say.
 BOB = "bob [red]\x1b[31m"
 VIEWS = ("hour", "weekday-hour", "priority", "owner", "container", "duration")

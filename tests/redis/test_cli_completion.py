@@ -13,6 +13,8 @@ from pool.store import PoolStore
 from tests.poolctl import POOLCTL, Poolctl, hold, one_container
 from tests.support import wish
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[PoolStore]:

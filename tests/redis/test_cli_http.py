@@ -18,6 +18,8 @@ from tests.poolctl import Poolctl, hold, one_container, only, queued
 from tests.support import wish
 from tests.support_access import own_redis
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:

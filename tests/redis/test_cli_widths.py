@@ -12,6 +12,8 @@ from pool.store import PoolStore
 from tests.poolctl import Poolctl, one_container
 from tests.support import wish
 
+pytestmark = pytest.mark.long
+
 OWNER = "a-rather-long-owner@some-host.example.com"
 URL = "http://browsers.example.com:33287"
 

@@ -20,6 +20,8 @@ from tests.model.mutations import (
 from tests.model.scenes import play_scenes
 from tests.model.spares import SpareMachine
 
+pytestmark = pytest.mark.long
+
 CASES = [
     *((PoolMachine, mutation) for mutation in MUTATIONS),
     *((BundleMachine, mutation) for mutation in MUTATIONS_OF_BUNDLES),

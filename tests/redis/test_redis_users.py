@@ -127,6 +127,7 @@ async def test_what_clients_ask_poolctl_for_needs_no_more(
     assert server.refused() == []
 
 
+@pytest.mark.long
 async def test_operators_need_no_more_than_a_manager(bench: Bench, server: Guarded, tmp_path: Path) -> None:
     container = f"{bench.pool}-1"
     async with Poolctl(server.url("manager"), tmp_path) as poolctl:

@@ -18,6 +18,8 @@ from pool.store.token_store import TOKENS_KEY
 from tests.poolctl import Poolctl, one_container
 from tests.support_access import open_site, own_redis
 
+pytestmark = pytest.mark.long
+
 DAY_S = 86_400
 
 
