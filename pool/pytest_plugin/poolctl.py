@@ -13,7 +13,7 @@ from pool.errors import EngineTimeout, PoolError
 from pool.pytest_plugin.telling import Log, clean
 
 _LOG_LINES = 50
-_LOG_S = 10.0
+_LOG_S = 20.0
 #: After so many failures in a row, nobody is kept waiting for a log any more.
 _TRIES = 3
 

@@ -10,9 +10,17 @@ from tests.model.machine import PoolMachine
 from tests.model.scenes import play_scenes
 from tests.model.spares import SpareMachine
 
+MACHINES = (PoolMachine, BundleMachine, DrainingMachine, SpareMachine)
 
-@pytest.mark.parametrize("machine", [PoolMachine, BundleMachine, DrainingMachine, SpareMachine])
-@pytest.mark.parametrize("server", [pytest.param("fakeredis", marks=pytest.mark.long), "server"])
+
+@pytest.mark.parametrize(
+    ("server", "machine"),
+    [
+        ("server", PoolMachine),
+        *(pytest.param("server", each, marks=pytest.mark.long) for each in MACHINES[1:]),
+        *(pytest.param("fakeredis", each, marks=pytest.mark.long) for each in MACHINES),
+    ],
+)
 def test_the_scripts_do_what_the_model_of_the_rules_does(
     server: str, machine: type[PoolMachine], request: pytest.FixtureRequest
 ) -> None:
