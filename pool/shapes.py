@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pool.analytics import History, report
 from pool.models import ContainerInfo, ContainerRecord, Event, LeaseData, PoolStatus, State, rfc3339
 from pool.observed import Sample
-from pool.recommendations import recommend
-from pool.setups import Setup
 from pool.waiting import QueueEntry, forecast, queue
 
 #: Where a sample says nothing about the container that there is now.
@@ -24,18 +21,6 @@ Sees = Callable[[str], bool]
 
 def _sees_all(_: str) -> bool:
     return True
-
-
-def analytics_json(history: History, setup: Setup, *, owner: str | None = None) -> dict[str, Any]:
-    """Return a pool's past in figures, and what follows from them.
-
-    Args:
-        history: What is known of the pool.
-        setup: How it is set up.
-        owner: Only owners whose name fits this pattern are listed.
-    """
-    advice = [each.to_json() for each in recommend(history.hours, setup)]
-    return {**report(history, owner=owner), "recommendations": advice}
 
 
 def status_json(status: PoolStatus, *, sees: Sees = _sees_all) -> dict[str, Any]:

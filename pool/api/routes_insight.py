@@ -29,7 +29,7 @@ from pool.evidence import Bundle, Shelf, evidence_root
 from pool.models import PoolStatus
 from pool.moments import moment
 from pool.ports import EngineContainer, Runtime, newest
-from pool.shapes import analytics_json
+from pool.recommendations import analytics_json
 
 _CHUNK = 64 * 1024
 

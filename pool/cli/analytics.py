@@ -75,7 +75,7 @@ async def _remote(url: str, pool: str | None, since_s: float, owner: str | None)
 async def _direct(url: str, pool: str | None, since_s: float, owner: str | None) -> list[dict[str, Any]]:
     """Return the same from Redis."""
     from pool.analytics import read_history
-    from pool.shapes import analytics_json
+    from pool.recommendations import analytics_json
     from pool.store import PoolStore, pool_names
 
     found = []
