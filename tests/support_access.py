@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from json import loads
 from typing import Any
 
 import aiohttp
+import pytest
 
 from pool.access import TokenKeeper
 from pool.api import ApiServer
@@ -18,6 +19,13 @@ from pool.embedded import temporary_server
 from pool.leases import LeaseRef
 from pool.store import Connection, PoolStore, TokenStore
 from tests.support import add_available, pool_config, settings
+
+
+@pytest.fixture(scope="module", name="redis_url")
+def redis_of_module() -> Iterator[str]:
+    """A server for the module that imports this, alone: no other test has pools or tokens in it."""
+    with temporary_server() as url:
+        yield url
 
 
 @asynccontextmanager

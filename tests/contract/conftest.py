@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from pool.embedded import temporary_server
 from pool.store import PoolStore
 from tests.clients import api_server, open_client
 from tests.support import open_pool
+from tests.support_access import redis_of_module
 
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """A server for this module alone: no other test has pools or tokens in it."""
-    with temporary_server() as url:
-        yield url
+__all__ = ["redis_of_module"]
 
 
 @pytest.fixture(params=["redis", "http"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,28 +12,22 @@ from pool.analytics.counting import count_event
 from pool.analytics.folding import pack
 from pool.api.schemas import Analytics
 from pool.cli.plots import bar, sparkline, week_map
-from pool.embedded import temporary_server
 from pool.models import Event
 from pool.store import HOUR_S, HistoryStore, PoolStore, add_fields, hour_of
 from tests.clients import api_server
 from tests.poolctl import Poolctl
 from tests.redis.test_analytics import RULES, add
 from tests.support import open_pool
-from tests.support_access import open_site, own_redis
+from tests.support_access import open_site, own_redis, redis_of_module
 from tests.support_api import serving
+
+__all__ = ["redis_of_module"]
 
 pytestmark = pytest.mark.long
 
 #: Names are whatever users say.
 BOB = "bob [red]\x1b[31m"
 VIEWS = ("hour", "weekday-hour", "priority", "owner", "container", "duration")
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """A server for this module alone: no other test has pools in it."""
-    with temporary_server() as url:
-        yield url
 
 
 @pytest.fixture

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pool.access import TokenKeeper
-from pool.embedded import temporary_server
 from pool.models import Outcome, State
 from pool.store import Connection, PoolStore, TokenStore
 from tests.clients import api_server
 from tests.poolctl import Poolctl, hold, one_container, only, queued
 from tests.support import wish
-from tests.support_access import own_redis
+from tests.support_access import own_redis, redis_of_module
+
+__all__ = ["redis_of_module"]
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """A server for this module alone: no other test has pools or tokens in it."""
-    with temporary_server() as url:
-        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,7 +12,6 @@ from pool.analytics.counting import count_event
 from pool.analytics.folding import pack
 from pool.api.schemas import Analytics
 from pool.config import PoolOptions
-from pool.embedded import temporary_server
 from pool.models import Event
 from pool.recommendations import recommend
 from pool.setups import Setup
@@ -21,16 +20,12 @@ from tests.clients import api_server
 from tests.poolctl import Poolctl
 from tests.redis.test_analytics import add
 from tests.support import open_pool
+from tests.support_access import redis_of_module
 from tests.support_api import serving
 
+__all__ = ["redis_of_module"]
+
 _TITLE = "50% of the leases did not pass: 120 of 240"
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """A server for this module alone: no other test has pools in it."""
-    with temporary_server() as url:
-        yield url
 
 
 @pytest.fixture
