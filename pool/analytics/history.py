@@ -172,11 +172,24 @@ class Span:
         return self.queued_s / self.watched_s if self.watched_s else None
 
     @property
+    def places_mean(self) -> float | None:
+        """How many containers could be lent at the same time, on average; None where it was not watched."""
+        return self.places_s / self.watched_s if self.watched_s else None
+
+    @property
+    def failed(self) -> int:
+        """How many leases that were used did not pass."""
+        return sum(self.ended.get(end, 0) for end in FAILED_ENDS)
+
+    @property
+    def used(self) -> int:
+        """How many leases that were used ended, by outcome; `leases` are those whose time is known."""
+        return self.failed + self.ended.get("passed", 0)
+
+    @property
     def failure_rate(self) -> float | None:
         """The share of the leases that were used and did not pass, from 0 to 1; None where there were none."""
-        failed = sum(self.ended.get(end, 0) for end in FAILED_ENDS)
-        used = failed + self.ended.get("passed", 0)
-        return failed / used if used else None
+        return self.failed / self.used if self.used else None
 
     def _share(self, container_s: float) -> float | None:
         return min(container_s / self.places_s, 1.0) if self.places_s else None

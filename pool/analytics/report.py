@@ -70,7 +70,7 @@ def _summary(span: Span) -> dict[str, Any]:
         "failure_rate": _share(span.failure_rate),
         "queue_peak": span.queue_peak,
         "queue_mean": _short(span.queue_mean),
-        "places_mean": _short(span.places_s / span.watched_s) if span.watched_s else None,
+        "places_mean": _short(span.places_mean),
         "degraded_s": _short(span.degraded_s),
         "ended": dict(sorted(span.ended.items())),
         "unserved": dict(sorted(span.unserved.items())),

@@ -80,7 +80,8 @@ class View:
         """Containers that can be lent at the same time; None where nobody knows."""
         if self.setup.places is not None:
             return self.setup.places
-        return round(self.whole.places_s / self.whole.watched_s) if self.whole.watched_s else None
+        mean = self.whole.places_mean
+        return None if mean is None else round(mean)
 
 
 def per_s(hour: Span) -> float:

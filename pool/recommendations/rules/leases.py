@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.analytics.history import FAILED_ENDS, Span
+from pool.analytics import Span
 from pool.recommendations.advice import Advice, Entry, Recommendation, Severity, counted, duration, rounded
 from pool.recommendations.statistics import surely_above
 from pool.recommendations.view import View
@@ -90,10 +90,9 @@ ENTRIES = (
 def failures(view: View) -> Advice:
     """Look at how many leases fail, and by what."""
     whole, rate = view.whole, view.whole.failure_rate
-    used = sum(whole.ended.get(end, 0) for end in ("passed", *FAILED_ENDS))
+    failed, used = whole.failed, whole.used
     if rate is None or used < _LEAST_LEASES:
         return
-    failed = round(rate * used)
     if surely_above(failed, used) > _FAILING:
         kinds = _kinds(whole)
         worst = max(kinds, key=lambda kind: (kinds[kind], kind))
@@ -117,8 +116,7 @@ def failures(view: View) -> Advice:
 def _kinds(whole: Span) -> dict[str, int]:
     """Return how many leases failed, by kind; requests without a lease and faults between leases are not among them."""
     test, timeout = whole.ended.get("failed", 0), whole.expired.get("deadline", 0)
-    failed = sum(whole.ended.get(end, 0) for end in FAILED_ENDS)
-    return {"test": test, "timeout": timeout, "system": max(failed - test - timeout, 0)}
+    return {"test": test, "timeout": timeout, "system": max(whole.failed - test - timeout, 0)}
 
 
 def _wasted(whole: Span) -> Advice:

@@ -136,7 +136,7 @@ def _starving(view: View) -> Advice:
 def queue(view: View) -> Advice:
     """Look at how many wait."""
     mean, busy = view.busy.queue_mean, view.busy
-    places = busy.places_s / busy.watched_s if busy.watched_s else 0.0
+    places = busy.places_mean or 0.0
     if busy.requests >= LEAST_REQUESTS and mean is not None and places and mean > _QUEUE_PER_PLACE * places:
         yield Recommendation(
             "queue_long",
